@@ -1,0 +1,146 @@
+//! What a game sends, how it is to be delivered, and the events that come back.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::address::Path;
+use crate::config::Key;
+use crate::reason::Reason;
+
+/// How a message is delivered, by two booleans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Delivery {
+    /// May be lost; never sent again. Reliable otherwise.
+    pub is_lossy: bool,
+    /// Reliable: in the order of sending. Lossy: a message older than one already delivered is dropped.
+    pub is_ordered: bool,
+}
+
+impl Delivery {
+    /// Every message, once, in the order of sending: each channel its own line.
+    pub const RELIABLE: Self = Self { is_lossy: false, is_ordered: true };
+    /// Every message, once, as it arrives.
+    pub const RELIABLE_UNORDERED: Self = Self { is_lossy: false, is_ordered: false };
+    /// The newest wins.
+    pub const LOSSY: Self = Self { is_lossy: true, is_ordered: true };
+    /// Whatever arrives, as it arrives.
+    pub const LOSSY_UNORDERED: Self = Self { is_lossy: true, is_ordered: false };
+}
+
+/// What the bytes of a message mean to the layer above: 0–15, carried along and never interpreted here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind(u8);
+
+impl Kind {
+    /// Bytes as they are.
+    pub const BYTES: Self = Self(0);
+    /// UTF-8 text.
+    pub const TEXT: Self = Self(1);
+    /// A plain value as MessagePack.
+    pub const VALUE: Self = Self(2);
+
+    /// Makes a kind from its number; None above 15.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        if number < 16 { Some(Self(number)) } else { None }
+    }
+
+    /// Returns the number, 0–15.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// One message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The channel, 0–255. Channels never wait for each other.
+    pub channel: u8,
+    /// How it is delivered.
+    pub delivery: Delivery,
+    /// What the bytes mean to the layer above.
+    pub kind: Kind,
+    /// The bytes: at most [`Limits::message_size`](crate::Limits) when reliable, [`MAX_LOSSY_SIZE`] when lossy.
+    pub data: Bytes,
+}
+
+/// The largest reliable message, in bytes.
+pub const MAX_RELIABLE_SIZE: usize = 16 * 1024 * 1024;
+
+/// The largest lossy message, in bytes.
+pub const MAX_LOSSY_SIZE: usize = 64 * 1024;
+
+/// What happened on a connection. See [`Endpoint::poll_event`](crate::Endpoint::poll_event).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The handshake is done: messages flow.
+    Connected {
+        /// The name the remote side gave itself; not unique, not verified.
+        remote_name: String,
+        /// The remote side's static public key.
+        remote_key: Key,
+        /// The path in use.
+        path: Path,
+        /// True if the remote side called us.
+        is_incoming: bool,
+    },
+    /// A message arrived, whole.
+    Message {
+        /// The channel, 0–255.
+        channel: u8,
+        /// How it was sent.
+        delivery: Delivery,
+        /// What the bytes mean to the layer above.
+        kind: Kind,
+        /// Counts up from 0 per connection, channel and delivery.
+        sequence_id: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// Nothing was heard for [`Limits::lost_after`](crate::Limits); the connection goes on trying.
+    Lost {
+        /// How long it will go on trying before it ends.
+        time_left: Duration,
+    },
+    /// The remote side is heard again after [`Event::Lost`].
+    Resumed {
+        /// How long nothing had been heard.
+        after: Duration,
+    },
+    /// The connection ended, or could not be made. The last event of a connection.
+    Disconnected {
+        /// Why.
+        reason: Reason,
+        /// More, for a person to read: the remote side's own words on a goodbye, or the number that was wrong. May be empty.
+        detail: String,
+    },
+}
+
+/// Why a message was not accepted for sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// There is no such connection, or it has ended.
+    Closed,
+    /// The connection is not made yet, and a lossy message does not wait.
+    NotConnected,
+    /// The message is larger than its delivery allows.
+    TooLarge {
+        /// The size of the message, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => write!(f, "the connection is closed"),
+            Self::NotConnected => write!(f, "the connection is not made yet"),
+            Self::TooLarge { size, limit } => write!(f, "message is {size} bytes, at most {limit} can be sent this way"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}

@@ -1,0 +1,1 @@
+//! The extension module `netplay._core`: converts, calls, converts back.
