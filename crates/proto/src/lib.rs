@@ -12,13 +12,38 @@
 //! | [`message`] | what a game sends, and the event it becomes on the other side |
 //! | [`reason`] | why a connection ended |
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
+//! | [`wire`] | the bytes: datagrams, chunks, introductions |
+//! | `call`, `answer` | the two sides of a handshake |
+//! | `noise`, `cookie`, `replay` | its cryptography, the proof of a return path, packets that count once |
+//! | `connection` | one connection: packets in and out, timers, the goodbye |
+//! | `outbox`, `intake`, `inbox` | messages on their way out, on their way in, and waiting for the game |
+//! | `lane`, `credit` | one channel and delivery; what a remote side may make us hold |
+//! | `flight`, `acks`, `ranges`, `rtt` | packets under way, acknowledgements owed, the round trip |
+//! | `congestion` | how much may be under way |
 
+mod acks;
 pub mod address;
+mod answer;
+mod call;
 pub mod config;
+mod congestion;
+mod connection;
+mod cookie;
+mod credit;
 pub mod endpoint;
+mod flight;
+mod inbox;
+mod intake;
+mod lane;
 pub mod message;
+mod noise;
+mod outbox;
+mod ranges;
 pub mod reason;
+mod replay;
+mod rtt;
 pub mod time;
+pub mod wire;
 
 pub use address::{Address, Path};
 pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};

@@ -20,13 +20,25 @@ pub struct Delivery {
 
 impl Delivery {
     /// Every message, once, in the order of sending: each channel its own line.
-    pub const RELIABLE: Self = Self { is_lossy: false, is_ordered: true };
+    pub const RELIABLE: Self = Self {
+        is_lossy: false,
+        is_ordered: true,
+    };
     /// Every message, once, as it arrives.
-    pub const RELIABLE_UNORDERED: Self = Self { is_lossy: false, is_ordered: false };
+    pub const RELIABLE_UNORDERED: Self = Self {
+        is_lossy: false,
+        is_ordered: false,
+    };
     /// The newest wins.
-    pub const LOSSY: Self = Self { is_lossy: true, is_ordered: true };
+    pub const LOSSY: Self = Self {
+        is_lossy: true,
+        is_ordered: true,
+    };
     /// Whatever arrives, as it arrives.
-    pub const LOSSY_UNORDERED: Self = Self { is_lossy: true, is_ordered: false };
+    pub const LOSSY_UNORDERED: Self = Self {
+        is_lossy: true,
+        is_ordered: false,
+    };
 }
 
 /// What the bytes of a message mean to the layer above: 0–15, carried along and never interpreted here.
@@ -138,7 +150,9 @@ impl fmt::Display for SendError {
         match self {
             Self::Closed => write!(f, "the connection is closed"),
             Self::NotConnected => write!(f, "the connection is not made yet"),
-            Self::TooLarge { size, limit } => write!(f, "message is {size} bytes, at most {limit} can be sent this way"),
+            Self::TooLarge { size, limit } => {
+                write!(f, "message is {size} bytes, at most {limit} can be sent this way")
+            }
         }
     }
 }

@@ -1,0 +1,129 @@
+//! The server's side of a handshake, from the proven Hello to the client's last message.
+//!
+//! One is kept per proven client until it finishes or [`ANSWER_TIME`] is over; the client does all the asking again.
+
+use std::time::Duration;
+
+use crate::address::Path;
+use crate::call::prologue;
+use crate::config::{Accept, Identity, Key};
+use crate::noise::{Handshake, Session};
+use crate::time::Timestamp;
+use crate::wire::{Datagram, Introduction};
+
+/// How long a client may take to finish.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// A handshake we have answered.
+pub(crate) struct Answer {
+    pub(crate) token: u64,
+    pub(crate) path: Path,
+    pub(crate) client_id: u32,
+    noise: Option<Handshake>,
+    reply: Vec<u8>,
+    replies: u32,
+    replied_at: Timestamp,
+    expires: Timestamp,
+}
+
+/// What the client's last message led to.
+pub(crate) enum Finished {
+    /// It was not authentic: another password, or not from the client at all.
+    NotAuthentic,
+    /// The keys are made.
+    Session {
+        session: Session,
+        remote_key: Key,
+        introduction: Introduction,
+        first_rtt: Duration,
+    },
+}
+
+/// What a client's Hello says, its cookie checked.
+pub(crate) struct ProvenHello<'a> {
+    pub(crate) path: Path,
+    pub(crate) token: u64,
+    pub(crate) client_id: u32,
+    pub(crate) noise: &'a [u8],
+}
+
+impl Answer {
+    /// Answers a proven Hello; None if its first Noise message is no good.
+    pub(crate) fn new(
+        now: Timestamp,
+        hello: &ProvenHello<'_>,
+        accept: &Accept,
+        identity: &Identity,
+        message_size: usize,
+        server_id: u32,
+        seed: [u8; 32],
+    ) -> Option<Self> {
+        let prologue = prologue(hello.token, hello.client_id);
+        let mut noise = Handshake::new(false, identity, &accept.psk, &prologue, seed);
+        noise.read(hello.noise).ok()?;
+        let mut payload = Vec::new();
+        Introduction {
+            name: accept.name.clone(),
+            version: accept.version.clone(),
+            message_size: message_size as u64,
+        }
+        .emit(&mut payload);
+        let mut reply = Vec::new();
+        Datagram::Reply {
+            token: hello.token,
+            server_id,
+            noise: &noise.write(&payload),
+        }
+        .emit(&mut reply);
+        Some(Self {
+            token: hello.token,
+            path: hello.path,
+            client_id: hello.client_id,
+            noise: Some(noise),
+            reply,
+            replies: 0,
+            replied_at: now,
+            expires: now + ANSWER_TIME,
+        })
+    }
+
+    /// Returns the reply, to be sent now.
+    pub(crate) fn reply(&mut self, now: Timestamp) -> Vec<u8> {
+        self.replies += 1;
+        self.replied_at = now;
+        self.reply.clone()
+    }
+
+    /// Returns when this handshake is given up.
+    pub(crate) fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// Takes in the client's last message.
+    pub(crate) fn finish(&mut self, now: Timestamp, finish: &[u8]) -> Finished {
+        let Some(noise) = &mut self.noise else {
+            return Finished::NotAuthentic;
+        };
+        let Ok(payload) = noise.read(finish) else {
+            return Finished::NotAuthentic;
+        };
+        let Ok(introduction) = Introduction::parse(&payload) else {
+            return Finished::NotAuthentic;
+        };
+        let Some(noise) = self.noise.take() else {
+            return Finished::NotAuthentic;
+        };
+        let remote_key = noise.remote_key().expect("the third message carries the client's key");
+        let first_rtt = if self.replies == 1 {
+            now - self.replied_at
+        } else {
+            Duration::from_millis(100)
+        };
+        Finished::Session {
+            session: noise.finish(),
+            remote_key,
+            introduction,
+            first_rtt,
+        }
+    }
+}

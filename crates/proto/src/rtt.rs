@@ -1,0 +1,112 @@
+//! The round trip: smoothed, its deviation, its minimum. RFC 9002 §5.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// The smallest step in which timers are trusted (RFC 9002 §6.1.2).
+const GRANULARITY: Duration = Duration::from_millis(1);
+
+/// How long a minimum is believed before newer samples replace it: a path can become longer.
+const MIN_LIFETIME: Duration = Duration::from_secs(10);
+
+/// Estimates of the round trip.
+#[derive(Clone, Debug)]
+pub(crate) struct RttEstimator {
+    latest: Duration,
+    smoothed: Duration,
+    deviation: Duration,
+    /// The least of this period and of the one before, so that the minimum is never forgotten at once.
+    min: [Duration; 2],
+    min_period_end: Timestamp,
+}
+
+impl RttEstimator {
+    /// Starts from the round trip of the handshake.
+    pub(crate) fn new(now: Timestamp, first: Duration) -> Self {
+        Self {
+            latest: first,
+            smoothed: first,
+            deviation: first / 2,
+            min: [first; 2],
+            min_period_end: now + MIN_LIFETIME,
+        }
+    }
+
+    /// Takes in one sample: the time from sending to its acknowledgement, and how long the remote side says it held it back.
+    pub(crate) fn update(&mut self, now: Timestamp, sample: Duration, ack_delay: Duration) {
+        if now >= self.min_period_end {
+            self.min = [self.min[1], sample];
+            self.min_period_end = now + MIN_LIFETIME;
+        }
+        self.min[1] = self.min[1].min(sample);
+        self.latest = sample;
+        let adjusted = if sample >= self.min() + ack_delay {
+            sample - ack_delay
+        } else {
+            sample
+        };
+        let difference = self.smoothed.abs_diff(adjusted);
+        self.deviation = (self.deviation * 3 + difference) / 4;
+        self.smoothed = (self.smoothed * 7 + adjusted) / 8;
+    }
+
+    /// Returns the smoothed round trip.
+    pub(crate) fn smoothed(&self) -> Duration {
+        self.smoothed
+    }
+
+    /// Returns the mean deviation.
+    pub(crate) fn deviation(&self) -> Duration {
+        self.deviation
+    }
+
+    /// Returns the least round trip of the last 10 to 20 seconds.
+    pub(crate) fn min(&self) -> Duration {
+        self.min[0].min(self.min[1])
+    }
+
+    /// Returns how long after a later packet's acknowledgement an earlier one is taken for lost (RFC 9002 §6.1.2).
+    pub(crate) fn loss_delay(&self) -> Duration {
+        (self.smoothed.max(self.latest) * 9 / 8).max(GRANULARITY)
+    }
+
+    /// Returns how long an acknowledgement may take, the remote side's holding back excluded (RFC 9002 §6.2.1).
+    pub(crate) fn probe_delay(&self) -> Duration {
+        self.smoothed + (self.deviation * 4).max(GRANULARITY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn steady_samples_settle_and_the_minimum_ages() {
+        let mut now = Timestamp::ZERO;
+        let mut rtt = RttEstimator::new(now, MS * 10);
+        for _ in 0..3000 {
+            now += MS * 10;
+            rtt.update(now, MS * 50, Duration::ZERO);
+        }
+        assert!(rtt.smoothed().abs_diff(MS * 50) < MS);
+        assert!(rtt.deviation() < MS);
+        assert_eq!(rtt.min(), MS * 50);
+    }
+
+    #[test]
+    fn the_time_an_ack_was_held_back_is_not_the_paths() {
+        let mut rtt = RttEstimator::new(Timestamp::ZERO, MS * 20);
+        for _ in 0..100 {
+            rtt.update(Timestamp::ZERO, MS * 30, MS * 10);
+        }
+        assert!(rtt.smoothed().abs_diff(MS * 20) < MS);
+        rtt.update(Timestamp::ZERO, MS * 22, MS * 1000);
+        assert!(
+            rtt.smoothed() >= MS * 19,
+            "an absurd delay does not make the path faster than its minimum"
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! What each side says of itself inside the encrypted part of the handshake.
+
+use super::reader::{ParseError, Reader, put_short_text, put_varint};
+use crate::config::MAX_NAME_LEN;
+
+/// The payload of the second and third Noise messages: name length (1), name, version length (1), version, the largest
+/// message this side accepts (varint). Bytes after that belong to later versions and are skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// The name this side gives itself, at most 64 bytes.
+    pub name: String,
+    /// The game's version, at most 64 bytes.
+    pub version: String,
+    /// The largest reliable message this side accepts, in bytes.
+    pub message_size: u64,
+}
+
+impl Introduction {
+    /// Takes an introduction apart. Control characters in the name become U+FFFD: a name is for one line of text.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(bytes);
+        let name = reader.short_text(MAX_NAME_LEN)?;
+        let version = reader.short_text(MAX_NAME_LEN)?;
+        let message_size = reader.varint()?;
+        let name = name
+            .chars()
+            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+            .collect();
+        Ok(Self {
+            name,
+            version: version.to_owned(),
+            message_size,
+        })
+    }
+
+    /// Writes the introduction.
+    pub fn emit(&self, out: &mut Vec<u8>) {
+        put_short_text(out, &self.name, MAX_NAME_LEN);
+        put_short_text(out, &self.version, MAX_NAME_LEN);
+        put_varint(out, self.message_size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_introduction_survives_the_wire_and_truncation() {
+        let introduction = Introduction {
+            name: "Ada".into(),
+            version: "pong 2".into(),
+            message_size: 1 << 24,
+        };
+        let mut bytes = Vec::new();
+        introduction.emit(&mut bytes);
+        assert_eq!(Introduction::parse(&bytes), Ok(introduction));
+        for len in 0..bytes.len() {
+            assert!(Introduction::parse(&bytes[..len]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_name_has_no_control_characters() {
+        let mut bytes = Vec::new();
+        Introduction {
+            name: "A\nB\u{1b}[2J".into(),
+            version: String::new(),
+            message_size: 1,
+        }
+        .emit(&mut bytes);
+        assert_eq!(
+            Introduction::parse(&bytes).expect("parses").name,
+            "A\u{fffd}B\u{fffd}[2J"
+        );
+    }
+}
