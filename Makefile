@@ -21,7 +21,7 @@ EXTENSION := python/netplay/_core.abi3.so
 RUST_SOURCES := $(shell find crates -name target -prune -o -path '*/fuzz/*' -prune -o \
 	\( -path '*/src/*' -name '*.rs' -o -name Cargo.toml \) -print)
 FUZZ_TARGETS := $(patsubst crates/proto/fuzz/fuzz_targets/%.rs,%,$(wildcard crates/proto/fuzz/fuzz_targets/*.rs))
-CARGO_FUZZ_VERSION := 0.13.1
+CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
