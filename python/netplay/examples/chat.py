@@ -27,6 +27,7 @@ from functools import lru_cache
 import pygame
 
 import netplay as net
+from netplay.examples._autoplay import Typist
 
 CHANNEL_CHAT = 1  # to the server: a str, what I say. From the server: {"who": name, "text": what they said}
 CHANNEL_PEOPLE = 2  # from the server: the list of the names of all who are here, the server's own first
@@ -41,20 +42,6 @@ NIGHT, BAR, BUBBLE, MINE = "#171a26", "#202436", "#2d3350", "#4457d6"
 BRIGHT, DIM, GOOD, WARN, BAD = "#f3f5ff", "#8c93b0", "#4fd18b", "#f5b942", "#ff6b6b"
 NAME_COLORS = ["#ff8f6b", "#ffc857", "#7bd88f", "#59d0e8", "#7aa2ff", "#c792ea", "#ff7eb6", "#b8d866"]
 NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
-
-# What is said with --autoplay: each one in turn says the next line.
-DIALOGUE = [
-    "hello network.",
-    "oh! you are in my window",
-    "and you are in mine. is that one line of code?",
-    "net.poll(), once a frame. that's all",
-    "what if the wifi drops?",
-    "then it calls again by itself, and nothing is lost",
-    "not even this?",
-    "not even that. every line, once, in order",
-    "I'm putting this into my space game",
-    "I'll bring the asteroids",
-]
 
 
 @dataclass
@@ -105,14 +92,17 @@ class Server(Chat):
         print(f"serving {self.address}", flush=True)
 
     def say(self, text: str) -> None:
+        """Says something to every guest."""
         super().say(text)
         net.send({"who": self.name, "text": text}, CHANNEL_CHAT)  # with no `to`, it goes to every guest
 
     def news(self, text: str) -> None:
+        """Tells everybody what nobody said."""
         self.add("", text)
         net.send({"who": "", "text": text}, CHANNEL_CHAT)
 
     def handle(self, e: pygame.event.Event) -> None:
+        """Lets guests in and out, and passes on what they say."""
         if e.what == net.NETWORK_CONNECTED:
             for line in self.lines[-HISTORY:]:  # tell the newcomer alone what was said before
                 net.send({"who": line.who, "text": line.text}, CHANNEL_CHAT, to=e.peer)
@@ -135,6 +125,7 @@ class Server(Chat):
             net.send(self.people, CHANNEL_PEOPLE)
 
     def update(self) -> None:
+        """Says where our friends find us."""
         self.status, self.status_color = f"serving {self.address}", GOOD
 
 
@@ -153,18 +144,20 @@ class Guest(Chat):
         self.server = net.connect(self.url, name=self.name)
 
     def say(self, text: str) -> None:
+        """Says something to the server, which passes it on."""
         if self.state == "gone":  # Enter in a dead window means: try again
             self.call()
         super().say(text)
         net.send(text, CHANNEL_CHAT)  # waits by itself if the connection is still being made, or is lost for a while
 
     def handle(self, e: pygame.event.Event) -> None:
+        """Hears the server, and notices how the connection is doing."""
         if e.what == net.NETWORK_CONNECTED:
             self.state = "here"
         elif e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_CHAT:
-            self.add(str(e.data["who"]), str(e.data["text"]))
+            self.add(e.data["who"], e.data["text"])  # we trust the server we called
         elif e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_PEOPLE:
-            self.people = [str(name) for name in e.data]
+            self.people = e.data
         elif e.what == net.NETWORK_LOST:
             self.state, self.gives_up = "lost", time.monotonic() + e.seconds_left
         elif e.what == net.NETWORK_RESUMED:
@@ -174,6 +167,7 @@ class Guest(Chat):
             self.banner = f"{e.reason}: {e.detail}" if e.detail else e.reason
 
     def update(self) -> None:
+        """Says how the connection is doing."""
         if self.state == "here":
             self.status, self.status_color, self.banner = f"ping {self.server.rtt * 1000:.0f} ms", GOOD, ""
         elif self.state == "calling":
@@ -183,24 +177,6 @@ class Guest(Chat):
             self.banner = f"the line went dead, reconnecting… ({max(0.0, self.gives_up - time.monotonic()):.0f} s left)"
         else:
             self.status, self.status_color = "not connected, Enter calls again", BAD
-
-
-class Autoplay:
-    """Types instead of you: says the next line of the dialogue when it is this one's turn."""
-
-    def __init__(self, chat: Chat, seed: int) -> None:
-        self.chat = chat
-        self.random = random.Random(f"{seed} {chat.name}")
-        self.when = 0.0
-
-    def update(self) -> None:
-        guests = sorted(self.chat.people[1:])
-        said = sum(bool(line.who) for line in self.chat.lines)
-        my_turn = len(guests) > 1 and said < len(DIALOGUE) and guests[said % len(guests)] == self.chat.name
-        if not my_turn:
-            self.when = time.monotonic() + self.random.uniform(0.5, 0.9)  # nobody types faster than that
-        elif time.monotonic() > self.when:
-            self.chat.say(DIALOGUE[said])
 
 
 class Window:
@@ -301,7 +277,7 @@ class Window:
             pygame.draw.line(self.screen, BRIGHT, (x, box.y + 11), (x, box.bottom - 12), 2)
 
 
-# Shapes and letters are drawn larger than needed and shrunk, which makes their edges smooth, and are kept for the next frame.
+# Shapes and letters are drawn too large and then shrunk, which makes their edges smooth, and kept for the next frame.
 @lru_cache(maxsize=500)
 def rounded(size: tuple[int, int], color: str, radius: int) -> pygame.Surface:
     """Returns a rectangle with round corners."""
@@ -353,7 +329,7 @@ def main() -> None:
     parser.add_argument("--name", help="who you are")
     parser.add_argument("--headless", action="store_true", help="draw, but show no window")
     parser.add_argument("--autoplay", action="store_true", help="let the computer type")
-    parser.add_argument("--seed", type=int, help="makes the same choices every time")
+    parser.add_argument("--seed", type=int, default=0, help="makes the same choices every time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="leave after so many seconds")
     parser.add_argument("--picture", help="save the window to this file when leaving")
     args = parser.parse_args()
@@ -361,14 +337,10 @@ def main() -> None:
     if args.headless:
         os.environ["SDL_VIDEODRIVER"] = os.environ["SDL_AUDIODRIVER"] = "dummy"
     pygame.init()
-    name = args.name or ("Host" if args.serve else random.Random(args.seed).choice(NAMES))
-    chat: Chat
-    if args.serve:
-        chat = Server(name, args.url or "play://*:5000")
-    else:
-        chat = Guest(name, args.url or "play://localhost:5000")
+    name = args.name or ("Host" if args.serve else random.Random(args.seed or None).choice(NAMES))
+    chat = Server(name, args.url or "play://*:5000") if args.serve else Guest(name, args.url or "play://localhost:5000")
     window = Window(chat)
-    autoplay = Autoplay(chat, args.seed or 0) if args.autoplay else None
+    typist = Typist(name, args.seed) if args.autoplay else None
     clock = pygame.time.Clock()
     end = time.monotonic() + args.seconds
     running = True
@@ -381,8 +353,8 @@ def main() -> None:
                 chat.handle(e)
             else:
                 window.handle(e)
-        if autoplay:
-            autoplay.update()
+        if typist and (text := typist.type(chat.people, [line.text for line in chat.lines if line.who])):
+            chat.say(text)
         chat.update()
         window.draw()
         clock.tick(60)

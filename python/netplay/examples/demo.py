@@ -1,12 +1,12 @@
 """The demo: a server and two chat windows side by side, over real UDP sockets on this computer.
 
-It starts the chat example three times. Bob's connection is made bad on purpose: 40 ms late, and every twentieth
-packet lost. What he reads is complete all the same, and the demo checks it: everybody must have seen the same lines in the
-same order, or it exits with code 1.
+It starts the chat example three times. Bob's connection is made bad on purpose: 40 ms late, and every twentieth packet
+lost. What he reads is whole all the same, and the demo checks it: everybody must have seen the same lines in the same
+order, or it exits with code 1.
 
-    python -m netplay.examples.demo                  windows to type into; close one to end it
-    python -m netplay.examples.demo --autoplay       the computer types
-    python -m netplay.examples.demo --headless       the same with no screen (also when there is none): prints and saves a picture
+    python -m netplay.examples.demo                windows to type into: close one to end it
+    python -m netplay.examples.demo --autoplay     the computer types
+    python -m netplay.examples.demo --headless     the same without a screen: printed, with a picture of both windows
 """
 
 import argparse
@@ -16,30 +16,43 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
-from netplay.examples.chat import DIALOGUE
+from netplay.examples._autoplay import DIALOGUE
 
 BAD_NETWORK = "?lag_ms=40&loss_pct=5&seed=7"
 DEADLINE = 45.0  # seconds for the whole conversation; it takes about ten
+POSITIONS = [(60, 80), (600, 80)]  # of the windows on the screen
 GAP = 16  # pixels between the two windows in the picture
+
+
+class Reader:
+    """Collects the lines that a process prints, while we do something else."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.lines: list[str] = []
+        self.thread = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+        self.thread.start()
+
+    def _read(self, output: IO[str]) -> None:
+        for line in output:
+            self.lines.append(line.rstrip("\n"))
 
 
 class Program:
     """One running chat, and what it has printed so far."""
 
-    def __init__(self, name: str, *arguments: str, window_at: str = "0,0") -> None:
+    def __init__(self, name: str, *arguments: str, position: tuple[int, int] = (0, 0)) -> None:
         self.name = name
         command = [sys.executable, "-m", "netplay.examples.chat", "--name", name, *arguments]
-        env = {**os.environ, "SDL_VIDEO_WINDOW_POS": window_at, "PYTHONUNBUFFERED": "1", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
+        env = {**os.environ, "SDL_VIDEO_WINDOW_POS": "{},{}".format(*position), "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=env)
-        self.printed: list[str] = []
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
+        self.reader = Reader(self.process)
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None  # it was asked for above
-        for line in self.process.stdout:
-            self.printed.append(line.rstrip("\n"))
+    @property
+    def printed(self) -> list[str]:
+        """Everything it has printed."""
+        return self.reader.lines
 
     @property
     def said(self) -> list[str]:
@@ -56,7 +69,7 @@ class Program:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self.reader.join(10)
+        self.reader.thread.join(10)
 
 
 def start(options: list[str], pictures: list[Path]) -> list[Program]:
@@ -64,8 +77,8 @@ def start(options: list[str], pictures: list[Path]) -> list[Program]:
     server = Program("Host", "--serve", "play://127.0.0.1:0", "--headless")
     address = wait_for_address(server)
     left, right = ([*options, "--picture", str(path)] for path in pictures)
-    ada = Program("Ada", address, *left, window_at="60,80")
-    bob = Program("Bob", address + BAD_NETWORK, *right, window_at="600,80")
+    ada = Program("Ada", address, *left, position=POSITIONS[0])
+    bob = Program("Bob", address + BAD_NETWORK, *right, position=POSITIONS[1])
     return [server, ada, bob]
 
 
@@ -121,7 +134,9 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, default=Path("out/demo.png"), help="where the picture goes")
     args = parser.parse_args()
 
-    has_display = sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    has_display = sys.platform in ("win32", "darwin") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
     is_headless = args.headless or not has_display
     is_autoplay = args.autoplay or is_headless
     options = ["--seed", str(args.seed)] + ["--autoplay"] * is_autoplay + ["--headless"] * is_headless
@@ -132,11 +147,15 @@ def main() -> int:
     windows = programs[1:]
     deadline = time.monotonic() + (DEADLINE if is_autoplay else float("inf"))
     try:
+        has_arrived = False
         while time.monotonic() < deadline and all(p.process.poll() is None for p in programs):
-            if is_headless and is_whole(programs):
+            if not has_arrived and is_whole(programs):
+                has_arrived = True
+                print("Every line has arrived everywhere.", flush=True)
+                time.sleep(0.5)  # the last one still slides in
+            if has_arrived and is_headless:
                 break
             time.sleep(0.1)
-        time.sleep(0.5)  # the last line still slides in
     except KeyboardInterrupt:
         pass
     for program in windows:
