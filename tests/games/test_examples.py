@@ -14,6 +14,7 @@ import pygame
 from netplay.examples import chat, demo
 from netplay.examples._autoplay import DIALOGUE
 
+ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYTHONUNBUFFERED": "1"}
 
 
@@ -40,30 +41,50 @@ def test_the_list_names_every_example() -> None:
 
 def test_hello_started_twice_says_hello_both_ways() -> None:
     command = [sys.executable, "-m", "netplay.examples.hello", f"play://localhost:{free_port()}"]
-    first = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, text=True)
-    second = None
-    try:
-        time.sleep(2)
-        second = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, text=True)
-        assert first.stdout is not None
-        assert second.stdout is not None
-        lines = [readline(process, 20) for process in (first, second)]
-    finally:
-        for process in filter(None, (first, second)):
-            process.terminate()
-            process.wait(10)
-    assert sorted(lines) == ["the first window says: hello network.", "the second window says: hello network."]
+    with Running(command) as first:
+        time.sleep(2)  # it is up; the second one would call, too, if it came first
+        with Running(command) as second:
+            assert first.wait_for("says") == "the second window says: hello network."
+            assert second.wait_for("says") == "the first window says: hello network."
 
 
-def readline(process: subprocess.Popen[str], seconds: float) -> str:
-    """The next line that is not about pygame itself, or nothing if none comes in time."""
-    program = demo.Reader(process)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if lines := [line for line in program.lines if "says" in line]:
-            return lines[0]
-        time.sleep(0.05)
-    return ""
+def test_the_game_in_the_readme_runs_as_it_stands_there(tmp_path: Path) -> None:
+    url = f"play://localhost:{free_port()}"
+    code = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert "play://localhost:5000" in code
+    game = tmp_path / "game.py"
+    game.write_text(code.replace("play://localhost:5000", url), encoding="utf-8")
+    with (
+        Running([sys.executable, "-m", "netplay.examples.hello", url]),
+        Running([sys.executable, str(game)]) as program,
+    ):
+        assert program.wait_for("says") == "the first window says: hello network."
+
+
+class Running(demo.Reader):
+    """A program that runs as long as the block."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        super().__init__(self.process)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        self.thread.join(10)
+
+    def wait_for(self, word: str) -> str:
+        """Returns the first line with this word, or says what was printed instead."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self.thread.is_alive():
+            for line in list(self.lines):
+                if word in line:
+                    return line
+            time.sleep(0.05)
+        return f"no line with {word!r} among {self.lines}"
 
 
 def test_the_demo_without_a_screen_brings_every_line_through(tmp_path: Path) -> None:
