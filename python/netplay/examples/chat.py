@@ -40,7 +40,18 @@ HISTORY = 200  # lines that the server remembers for those who come late
 
 NIGHT, BAR, BUBBLE, MINE = "#171a26", "#202436", "#2d3350", "#4457d6"
 BRIGHT, DIM, GOOD, WARN, BAD = "#f3f5ff", "#8c93b0", "#4fd18b", "#f5b942", "#ff6b6b"
-NAME_COLORS = ["#ff8f6b", "#ffc857", "#7bd88f", "#59d0e8", "#7aa2ff", "#c792ea", "#ff7eb6", "#b8d866"]
+NAME_COLORS = [
+    "#ff8f6b",
+    "#ffc857",
+    "#7bd88f",
+    "#59d0e8",
+    "#7aa2ff",
+    "#c792ea",
+    "#ff7eb6",
+    "#b8d866",
+    "#e0b089",
+    "#9fe3c4",
+]
 NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
 
 
@@ -103,25 +114,26 @@ class Server(Chat):
 
     def handle(self, e: pygame.event.Event) -> None:
         """Lets guests in and out, and passes on what they say."""
+        who = name_of(e.peer)
         if e.what == net.NETWORK_CONNECTED:
             for line in self.lines[-HISTORY:]:  # tell the newcomer alone what was said before
                 net.send({"who": line.who, "text": line.text}, CHANNEL_CHAT, to=e.peer)
             self.guests.append(e.peer)
-            self.news(f"{e.peer} came in")
+            self.news(f"{who} came in")
         elif e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_CHAT:
             # Whatever comes from somebody else's computer may be anything: look before you use it.
-            if isinstance(e.data, str) and 0 < len(e.data) <= MAX_TEXT:
-                self.add(str(e.peer), e.data)
-                net.send({"who": str(e.peer), "text": e.data}, CHANNEL_CHAT, exclude=e.peer)  # they know what they said
+            if isinstance(e.data, str) and e.data.isprintable() and 0 < len(e.data) <= MAX_TEXT:
+                self.add(who, e.data)
+                net.send({"who": who, "text": e.data}, CHANNEL_CHAT, exclude=e.peer)  # they know what they said
         elif e.what == net.NETWORK_LOST:
-            self.news(f"{e.peer} has a bad line, waiting for them…")
+            self.news(f"{who} has a bad line, waiting for them…")
         elif e.what == net.NETWORK_RESUMED:
-            self.news(f"{e.peer} is back")
+            self.news(f"{who} is back")
         elif e.what == net.NETWORK_DISCONNECTED and e.peer in self.guests:
             self.guests.remove(e.peer)
-            self.news(f"{e.peer} left")
+            self.news(f"{who} left")
         if e.what in (net.NETWORK_CONNECTED, net.NETWORK_DISCONNECTED):
-            self.people = [self.name] + [str(guest) for guest in self.guests]
+            self.people = [self.name] + [name_of(guest) for guest in self.guests]
             net.send(self.people, CHANNEL_PEOPLE)
 
     def update(self) -> None:
@@ -145,7 +157,7 @@ class Guest(Chat):
 
     def say(self, text: str) -> None:
         """Says something to the server, which passes it on."""
-        if self.state == "gone":  # Enter in a dead window means: try again
+        if self.state == "gone":
             self.call()
         super().say(text)
         net.send(text, CHANNEL_CHAT)  # waits by itself if the connection is still being made, or is lost for a while
@@ -176,7 +188,7 @@ class Guest(Chat):
             self.status, self.status_color = "reconnecting…", WARN
             self.banner = f"the line went dead, reconnecting… ({max(0.0, self.gives_up - time.monotonic()):.0f} s left)"
         else:
-            self.status, self.status_color = "not connected, Enter calls again", BAD
+            self.status, self.status_color = "not connected, what you say next calls again", BAD
 
 
 class Window:
@@ -314,6 +326,11 @@ def wrap(text: str, width: int = WIDTH * 2 // 3) -> list[str]:
                 rows.append("")
             rows[-1] += letter
     return rows
+
+
+def name_of(peer: net.Peer) -> str:
+    """Returns the name that a peer gave itself, made fit to be drawn: it, too, may be anything."""
+    return "".join(letter for letter in str(peer) if letter.isprintable())[:20] or "somebody"
 
 
 def color_of(name: str) -> str:
