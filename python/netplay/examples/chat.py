@@ -36,7 +36,7 @@ WIDTH, HEIGHT = 520, 640
 HEADER, FOOTER = 88, 64  # how tall the bars at the top and at the bottom are
 MARGIN, PAD = 14, 11  # around the bubbles, and inside them
 MAX_TEXT = 300  # letters in one line
-HISTORY = 200  # lines that the server remembers for those who come late
+HISTORY = 200  # lines that a window remembers; the server tells them to those who come late
 
 NIGHT, BAR, BUBBLE, MINE = "#171a26", "#202436", "#2d3350", "#4457d6"
 BRIGHT, DIM, GOOD, WARN, BAD = "#f3f5ff", "#8c93b0", "#4fd18b", "#f5b942", "#ff6b6b"
@@ -77,7 +77,7 @@ class Chat:
 
     def add(self, who: str, text: str, is_mine: bool = False) -> None:
         """Puts a line into our own window, and on paper."""
-        self.lines.append(Line(who, text, is_mine))
+        self.lines = [*self.lines[-HISTORY:], Line(who, text, is_mine)]
         print(f"{who}: {text}" if who else f"* {text}", flush=True)
 
     def say(self, text: str) -> None:
@@ -116,7 +116,7 @@ class Server(Chat):
         """Lets guests in and out, and passes on what they say."""
         who = name_of(e.peer)
         if e.what == net.NETWORK_CONNECTED:
-            for line in self.lines[-HISTORY:]:  # tell the newcomer alone what was said before
+            for line in self.lines:  # tell the newcomer alone what was said before
                 net.send({"who": line.who, "text": line.text}, CHANNEL_CHAT, to=e.peer)
             self.guests.append(e.peer)
             self.news(f"{who} came in")
