@@ -6,14 +6,28 @@
 //! |---|---|
 //! | [`network`] | the handle a game holds |
 //! | [`types`], [`error`] | the values that go in and out of it |
+//! | [`url`] | what a game writes to say whom it means |
 //! | [`keys`] | keys, from randomness and from passwords, and as text |
+//! | `shared` | what the game's threads and the I/O thread share; who drives, who wakes whom |
+//! | `thread` | the I/O thread, which stands in while the game is busy |
+//! | `driver` | all slots and peers, behind one lock |
+//! | `slot` | one protocol endpoint with its sockets |
+//! | `socket`, `local` | UDP, and the network inside the process |
+//! | `resolve`, `interfaces` | addresses of others, and our own |
 
-#![allow(clippy::todo)]
-
+mod driver;
 pub mod error;
+mod interfaces;
 pub mod keys;
+mod local;
 pub mod network;
+mod resolve;
+mod shared;
+mod slot;
+mod socket;
+mod thread;
 pub mod types;
+pub mod url;
 
 pub use error::{Error, ListenError, ListenErrorKind, UrlError};
 pub use keys::{generate_key, key_from_text, key_to_text};
@@ -22,6 +36,7 @@ pub use types::{
     ConnectOptions, ListenOptions, ListenerId, ListenerInfo, ListenerStats, PeerEvent, PeerId, PeerStats, SocketStats,
     Target,
 };
+pub use url::{DEFAULT_PORT, pin_fragment};
 
 /// The words of the protocol that callers of this crate need.
 pub use netplay_proto::{
