@@ -49,6 +49,7 @@ check: check-rust check-python ## format, lints, types, docs and stubs: changes 
 
 check-rust:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path crates/proto/fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
@@ -61,6 +62,7 @@ check-python: $(EXTENSION)
 fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend
 	$(CARGO) clippy --workspace --all-targets --locked --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path crates/proto/fuzz/Cargo.toml
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
