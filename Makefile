@@ -99,8 +99,13 @@ clean: ## removes everything that these commands made
 
 # What the commands need, each named by the file that proves it is there.
 
+define venv
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=...")'
+test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+endef
+
 $(VENV)/.installed: requirements/dev.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(call venv,$(VENV))
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
@@ -110,7 +115,7 @@ $(VENV)/.installed-bench: requirements/bench.txt $(VENV)/.installed
 
 # pygame and pygame-ce are one import name. The second environment finds the same package, with the same built extension.
 $(VENV_PYGAME)/.installed: requirements/pygame.txt
-	test -x $(VENV_PYGAME)/bin/python || $(PYTHON) -m venv $(VENV_PYGAME)
+	$(call venv,$(VENV_PYGAME))
 	$(VENV_PYGAME)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pygame.txt
 	echo '$(CURDIR)/python' > "$$($(VENV_PYGAME)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/netplay.pth"
 	touch $@
