@@ -1,1 +1,46 @@
 //! Sockets, the I/O thread and name resolution around `netplay-proto`. It must not know Python.
+//!
+//! A map, from the outside in:
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`network`] | the handle a game holds |
+//! | [`types`], [`error`] | the values that go in and out of it |
+//! | [`url`] | what a game writes to say whom it means |
+//! | [`keys`] | keys, from randomness and from passwords, and as text |
+//! | `shared` | what the game's threads and the I/O thread share; who drives, who wakes whom |
+//! | `thread` | the I/O thread, which stands in while the game is busy |
+//! | `driver` | all slots and peers, behind one lock |
+//! | `slot` | one protocol endpoint with its sockets |
+//! | `socket`, `local` | UDP, and the network inside the process |
+//! | `resolve`, `interfaces` | addresses of others, and our own |
+
+mod driver;
+pub mod error;
+mod interfaces;
+pub mod keys;
+mod local;
+pub mod network;
+mod resolve;
+mod shared;
+mod slot;
+mod socket;
+mod thread;
+pub mod types;
+pub mod url;
+
+pub use error::{Error, ListenError, ListenErrorKind, UrlError};
+pub use keys::{generate_key, key_from_text, key_to_text};
+pub use network::Network;
+pub use types::{
+    ConnectOptions, ListenOptions, ListenerId, ListenerInfo, ListenerStats, PeerEvent, PeerId, PeerStats, SocketStats,
+    Target,
+};
+pub use url::{DEFAULT_PORT, pin_fragment};
+
+/// The words of the protocol that callers of this crate need.
+pub use netplay_proto::{
+    Delivery, Event, Identity, Key, Kind, Limits, Message, Path, Reason, SendError,
+    config::{MAX_DETAIL_LEN, MAX_NAME_LEN},
+    message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE},
+};

@@ -1,0 +1,359 @@
+//! The handle a game holds: everything it can ask of its network. It must not know Python.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use netplay_proto::{Accept, Connect, Message, SendError};
+use tokio::runtime::Handle;
+
+use crate::driver::Driver;
+use crate::error::{Error, ListenError, ListenErrorKind, UrlError};
+use crate::interfaces::reachable_addresses;
+use crate::keys::psk_from_password;
+use crate::local::LocalPort;
+use crate::resolve::{Lookup, known_place};
+use crate::shared::Shared;
+use crate::socket::{Socket, bind_listener};
+use crate::thread;
+use crate::types::{
+    ConnectOptions, ListenOptions, ListenerId, ListenerInfo, ListenerStats, PeerEvent, PeerId, PeerStats, Target,
+};
+use crate::url::{Host, Place, Url};
+
+/// How long `listen` waits for a port that a listener of the same network is just letting go of.
+const PORT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// All of one game's connections and listeners, and the thread that keeps them alive while the game is busy.
+///
+/// A cheap handle: clones mean the same network. Every method may be called from any thread. None blocks, except those
+/// that say so. The network closes without lingering when the last handle is dropped.
+#[derive(Clone)]
+pub struct Network {
+    inner: Arc<Inner>,
+}
+
+/// Closes the network when the last handle is dropped; the I/O thread holds only what is inside.
+struct Inner {
+    shared: Arc<Shared>,
+    /// Where work that blocks can be given to, once the I/O thread runs.
+    runtime: Mutex<Option<Handle>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.close(Duration::ZERO);
+    }
+}
+
+impl Network {
+    /// Makes a network with nothing in it. Starts no thread and opens no socket yet.
+    pub fn new() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                shared: Shared::new(),
+                runtime: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Opens a listener. When this returns, peers can connect.
+    ///
+    /// Blocks for what the operating system needs to open sockets, about 20 ms for a password, and longer only if the
+    /// host is a name that has to be resolved.
+    pub fn listen(&self, url: &str, options: ListenOptions) -> Result<ListenerInfo, Error> {
+        let parsed = Url::parse(url)?;
+        check_names(&options.name, &options.version)?;
+        if parsed.pinned_key.is_some() {
+            let problem = "#k= is for those who connect; a listener's key is its identity".to_owned();
+            return Err(UrlError {
+                url: url.to_owned(),
+                part: "fragment",
+                problem,
+            }
+            .into());
+        }
+        if options.max_peers == 0 {
+            return Err(Error::Option("max_peers is 0, it must be at least 1".to_owned()));
+        }
+        let psk = options.password.as_deref().map(psk_from_password).unwrap_or_default();
+        let accept = Accept {
+            name: options.name,
+            version: options.version,
+            psk,
+            max_peers: options.max_peers,
+        };
+        self.start_thread()?;
+        let (sockets, port, addresses) = self.open_sockets(url, &parsed)?;
+        let mut driver = self.open_driver()?;
+        let id = driver.listen(
+            accept,
+            options.identity,
+            options.limits,
+            parsed.simulation.clone(),
+            sockets,
+        )?;
+        drop(driver);
+        self.inner.shared.rouse();
+        Ok(ListenerInfo {
+            id,
+            url: parsed.with_port(port),
+            addresses,
+        })
+    }
+
+    /// Starts to call a remote side and returns at once; the outcome is an event.
+    pub fn connect(&self, url: &str, options: ConnectOptions) -> Result<PeerId, Error> {
+        let parsed = Url::parse(url)?;
+        check_names(&options.name, &options.version)?;
+        if matches!(parsed.place, Place::Net { port: 0, .. }) {
+            let problem = "to connect, it must be a number from 1 to 65535".to_owned();
+            return Err(UrlError {
+                url: url.to_owned(),
+                part: "port",
+                problem,
+            }
+            .into());
+        }
+        let connect = Connect {
+            name: options.name,
+            version: options.version,
+            psk: [0; 32],
+            pinned_key: parsed.pinned_key.or(options.pinned_key),
+            paths: Vec::new(),
+            timeout: options.timeout,
+        };
+        let runtime = self.start_thread()?;
+        let shared = &self.inner.shared;
+        let known = known_place(&parsed.place);
+        let name = match parsed.place {
+            Place::Net {
+                host: Host::Name(name),
+                port,
+            } if known.is_none() => Some((name, port)),
+            _ => None,
+        };
+        let mut driver = self.open_driver()?;
+        let now = shared.now();
+        let is_key_made = options.password.is_none();
+        let peer = driver.call(
+            now,
+            url.to_owned(),
+            connect,
+            options.limits,
+            parsed.simulation,
+            is_key_made,
+        )?;
+        if let Some(remote) = known {
+            driver.found(now, peer, &remote, &shared.rouser());
+        }
+        shared.publish(&driver);
+        drop(driver);
+        if !is_key_made || name.is_some() {
+            let lookup = Lookup {
+                peer,
+                password: options.password,
+                name,
+            };
+            let weak = Arc::downgrade(shared);
+            runtime.spawn_blocking(move || lookup.run(&weak));
+        }
+        shared.rouse();
+        Ok(peer)
+    }
+
+    /// Queues a message and returns to how many peers. The peers in `exclude` are left out.
+    ///
+    /// To nobody is fine and gives 0. A lossy message to a peer that is still connecting goes to nobody. A peer whose
+    /// queue is full is disconnected as too slow, by an event. The only errors are a message that is too large, and
+    /// [`Target::One`] of a peer that has ended.
+    pub fn send(&self, to: Target<'_>, exclude: &[PeerId], message: &Message) -> Result<usize, SendError> {
+        self.send_locked(&mut self.inner.shared.lock(), to, exclude, message)
+    }
+
+    /// Does what [`send`](Self::send) does if that needs no waiting for another thread, otherwise nothing: None.
+    pub fn try_send(&self, to: Target<'_>, exclude: &[PeerId], message: &Message) -> Option<Result<usize, SendError>> {
+        let mut driver = self.inner.shared.try_lock()?;
+        Some(self.send_locked(&mut driver, to, exclude, message))
+    }
+
+    /// Sends what waits to be sent, receives what has arrived, and appends at most `max` events to `out`.
+    /// Returns how many.
+    pub fn take(&self, max: usize, out: &mut Vec<PeerEvent>) -> usize {
+        let shared = &self.inner.shared;
+        shared.take(&mut shared.lock(), max, out)
+    }
+
+    /// Does what [`take`](Self::take) does if that needs no waiting for another thread, otherwise nothing: None.
+    pub fn try_take(&self, max: usize, out: &mut Vec<PeerEvent>) -> Option<usize> {
+        let shared = &self.inner.shared;
+        Some(shared.take(&mut *shared.try_lock()?, max, out))
+    }
+
+    /// Blocks until an event waits, the timeout is over, or the network is closed. Returns true if an event waits.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.inner.shared.wait(timeout)
+    }
+
+    /// Returns how many events waited when somebody last looked at the sockets. Takes no lock.
+    pub fn events_waiting(&self) -> usize {
+        self.inner.shared.events_waiting()
+    }
+
+    /// Blocks until events have been waiting for `threshold` without the game taking any; true. False when the network
+    /// is closed. While the game goes on taking none, it returns true again every `threshold`.
+    pub fn wait_stalled(&self, threshold: Duration) -> bool {
+        self.inner.shared.wait_stalled(threshold)
+    }
+
+    /// Returns the numbers of a peer, None if it has ended.
+    pub fn peer_stats(&self, peer: PeerId) -> Option<PeerStats> {
+        self.inner.shared.lock().peer_stats(peer)
+    }
+
+    /// Returns the URL of a peer: as it was given to [`connect`](Self::connect), or made from where it called from.
+    /// None if its end has been taken as an event.
+    pub fn peer_url(&self, peer: PeerId) -> Option<String> {
+        self.inner.shared.lock().peer_url(peer)
+    }
+
+    /// Returns which listener a peer came in by; None for one we called, or one that has ended.
+    pub fn peer_listener(&self, peer: PeerId) -> Option<ListenerId> {
+        self.inner.shared.lock().peer_listener(peer)
+    }
+
+    /// Says goodbye to a peer with these words; reliable messages already sent go first. Returns false if it has ended.
+    pub fn close_peer(&self, peer: PeerId, detail: &str) -> bool {
+        self.change(|driver, now| driver.close_peer(now, peer, detail))
+    }
+
+    /// Says goodbye to a listener's peers and closes it. Returns false if it is closed already.
+    pub fn close_listener(&self, listener: ListenerId) -> bool {
+        self.change(|driver, now| driver.close_listener(now, listener))
+    }
+
+    /// Returns the numbers of a listener, None if it is closed.
+    pub fn listener_stats(&self, listener: ListenerId) -> Option<ListenerStats> {
+        self.inner.shared.lock().listener_stats(listener)
+    }
+
+    /// Returns false once the network has been closed.
+    pub fn is_open(&self) -> bool {
+        !self.inner.shared.is_closed()
+    }
+
+    /// Says goodbye to every peer, blocks until all know or `linger` is over, and stops the thread.
+    /// Events that were not taken are gone. A second call does nothing.
+    pub fn close(&self, linger: Duration) {
+        self.inner.shared.close(linger);
+    }
+
+    fn send_locked(
+        &self,
+        driver: &mut Driver,
+        to: Target<'_>,
+        exclude: &[PeerId],
+        message: &Message,
+    ) -> Result<usize, SendError> {
+        let result = driver.send(self.inner.shared.now(), to, exclude, message);
+        if result.as_ref().is_ok_and(|count| *count > 0) {
+            self.inner.shared.rouse();
+        }
+        result
+    }
+
+    /// Changes something and sees to it that others learn of it.
+    fn change<R>(&self, work: impl FnOnce(&mut Driver, netplay_proto::Timestamp) -> R) -> R {
+        let shared = &self.inner.shared;
+        let mut driver = shared.lock();
+        let result = work(&mut driver, shared.now());
+        shared.publish(&driver);
+        drop(driver);
+        shared.rouse();
+        result
+    }
+
+    /// Takes the lock if the network is open.
+    fn open_driver(&self) -> Result<std::sync::MutexGuard<'_, Driver>, Error> {
+        let driver = self.inner.shared.lock();
+        if self.is_open() { Ok(driver) } else { Err(Error::Closed) }
+    }
+
+    /// Starts the I/O thread unless it runs.
+    fn start_thread(&self) -> Result<Handle, Error> {
+        let mut runtime = self.inner.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_open() {
+            return Err(Error::Closed);
+        }
+        match &*runtime {
+            Some(handle) => Ok(handle.clone()),
+            None => Ok(runtime.insert(thread::start(Arc::clone(&self.inner.shared))?).clone()),
+        }
+    }
+
+    /// Opens a listener's sockets; also returns the port and the URLs to give out.
+    fn open_sockets(&self, url: &str, parsed: &Url) -> Result<(Vec<Socket>, u16, Vec<String>), ListenError> {
+        match &parsed.place {
+            Place::Local(name) => {
+                let open = || LocalPort::listen(name, self.inner.shared.rouser());
+                let port = self
+                    .patiently(open)
+                    .map_err(|error| ListenError::from_io(url, &error))?;
+                Ok((vec![Socket::Local(port)], 0, vec![parsed.with_port(0)]))
+            }
+            Place::Net { host, port } => {
+                let sockets = self
+                    .patiently(|| bind_listener(host, *port))
+                    .map_err(|error| match host {
+                        // Names fail in the resolver, with whatever words it has.
+                        Host::Name(_) if error.raw_os_error().is_none() => ListenError {
+                            url: url.to_owned(),
+                            kind: ListenErrorKind::UnknownHost,
+                            detail: error.to_string(),
+                        },
+                        _ => ListenError::from_io(url, &error),
+                    })?;
+                let bound: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+                let port = bound.first().map_or(*port, |address| address.port());
+                let scheme = parsed.scheme.name();
+                let addresses = reachable_addresses(&bound)
+                    .iter()
+                    .map(|address| format!("{scheme}://{address}"))
+                    .collect();
+                Ok((sockets.into_iter().map(Socket::Udp).collect(), port, addresses))
+            }
+        }
+    }
+
+    /// Opens something; if it is taken while a listener of this network is still saying its goodbyes, tries again until
+    /// those are said.
+    fn patiently<T>(&self, open: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
+        let until = Instant::now() + PORT_PATIENCE;
+        loop {
+            let result = open();
+            let is_taken = matches!(&result, Err(error) if error.kind() == std::io::ErrorKind::AddrInUse);
+            if !is_taken || Instant::now() >= until || !self.inner.shared.is_letting_go() {
+                return result;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn check_names(name: &str, version: &str) -> Result<(), Error> {
+    let limit = netplay_proto::config::MAX_NAME_LEN;
+    for (what, text) in [("name", name), ("version", version)] {
+        if text.len() > limit {
+            return Err(Error::Option(format!(
+                "{what} is {} bytes of UTF-8, it may be {limit}",
+                text.len()
+            )));
+        }
+    }
+    Ok(())
+}

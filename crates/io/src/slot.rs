@@ -1,0 +1,239 @@
+//! One protocol endpoint with its sockets: receives, lets the protocol work, sends.
+//!
+//! It knows datagrams, paths and moments. It must not know threads, nor which peers a game has given names to beyond
+//! keeping their ids beside the connections.
+//!
+//! ```text
+//! sockets ──► Endpoint::handle_datagram
+//! sockets ◄── SendBatch ◄── [Pipe: the simulated bad network] ◄── Endpoint::poll_output
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use netplay_netsim::Pipe;
+use netplay_proto::{Address, ConnectionId, Endpoint, EndpointConfig, Limits, Output, Path, Timestamp};
+
+use crate::socket::{RECEIVE_BYTES, SendBatch, Socket};
+use crate::types::{ListenerId, PeerId, SocketStats};
+use crate::url::Simulation;
+
+/// How long a datagram that the operating system has no room for waits until it is tried again.
+const RETRY_SEND: Duration = Duration::from_millis(1);
+
+/// After how many errors in a row a socket is left alone until the next time.
+const MAX_ERRORS_IN_A_ROW: usize = 64;
+
+/// One protocol endpoint with its sockets.
+pub(crate) struct Slot {
+    pub(crate) endpoint: Endpoint,
+    /// What the endpoint was made from, to make it again after a fault of its own.
+    config: EndpointConfig,
+    /// Which listener this is; None for the side that calls.
+    pub(crate) listener: Option<ListenerId>,
+    /// True once the listener was closed: it only says its goodbyes.
+    pub(crate) is_closing: bool,
+    /// The simulation asked for in the URL, to know which callers can share the slot.
+    simulation: Option<Simulation>,
+    /// The ids that the game knows connections by.
+    pub(crate) peers: BTreeMap<ConnectionId, PeerId>,
+    /// Indexed by [`Path::socket`].
+    sockets: Vec<Socket>,
+    pipe: Option<Pipe<(Path, Bytes)>>,
+    batch: SendBatch,
+    stats: SocketStats,
+}
+
+/// What is to be done after a [`Slot::drive`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Next {
+    /// When to drive again at the latest; None: only when something arrives.
+    pub(crate) at: Option<Timestamp>,
+    /// The budget was used up: more may wait already.
+    pub(crate) has_more: bool,
+}
+
+impl Next {
+    /// Returns what is to be done for both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let at = match (self.at, other.at) {
+            (Some(one), Some(another)) => Some(one.min(another)),
+            (one, another) => one.or(another),
+        };
+        Self {
+            at,
+            has_more: self.has_more || other.has_more,
+        }
+    }
+}
+
+impl Slot {
+    /// Makes a slot without sockets.
+    pub(crate) fn new(
+        config: EndpointConfig,
+        seed: [u8; 32],
+        listener: Option<ListenerId>,
+        simulation: Option<Simulation>,
+    ) -> Self {
+        let pipe = simulation.as_ref().map(|simulation| {
+            let chance = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
+            Pipe::new(simulation.conditions.clone(), simulation.seed.unwrap_or(chance))
+        });
+        Self {
+            endpoint: Endpoint::new(config.clone(), seed),
+            config,
+            listener,
+            is_closing: false,
+            simulation,
+            peers: BTreeMap::new(),
+            sockets: Vec::new(),
+            pipe,
+            batch: SendBatch::default(),
+            stats: SocketStats::default(),
+        }
+    }
+
+    /// Returns true if a call with these terms can be made from here.
+    pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits) -> bool {
+        let own = &self.config.limits;
+        self.listener.is_none()
+            && self.simulation.as_ref() == simulation
+            && own.message_size == limits.message_size
+            && own.lost_after == limits.lost_after
+            && own.grace == limits.grace
+            && own.send_queue == limits.send_queue
+    }
+
+    /// Returns the bounds and times of its connections.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// Adds a socket and returns its number for [`Path::socket`].
+    pub(crate) fn add_socket(&mut self, socket: Socket) -> u16 {
+        self.sockets.push(socket);
+        // A slot has one socket for each address it listens on, or up to three to call from.
+        u16::try_from(self.sockets.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    /// Returns its sockets, in the order of [`Path::socket`].
+    pub(crate) fn sockets(&self) -> &[Socket] {
+        &self.sockets
+    }
+
+    /// Closes its sockets.
+    pub(crate) fn close_sockets(&mut self) {
+        self.sockets.clear();
+    }
+
+    /// Returns what its sockets counted.
+    pub(crate) fn stats(&self) -> SocketStats {
+        self.stats
+    }
+
+    /// Returns what carries the datagrams of a path.
+    pub(crate) fn transport(&self, path: Path) -> &'static str {
+        self.sockets.get(usize::from(path.socket)).map_or("", Socket::transport)
+    }
+
+    /// Returns true if everything the protocol wanted to say has been handed on.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.endpoint.is_idle() && self.batch.is_empty() && self.pipe.as_ref().is_none_or(|pipe| pipe.in_flight() == 0)
+    }
+
+    /// Puts a new endpoint in the place of one that failed, and returns the peers that are lost with it.
+    pub(crate) fn start_over(&mut self, seed: [u8; 32]) -> BTreeMap<ConnectionId, PeerId> {
+        self.endpoint = Endpoint::new(self.config.clone(), seed);
+        self.batch = SendBatch::default();
+        std::mem::take(&mut self.peers)
+    }
+
+    /// Receives at most `budget` datagrams, lets the protocol work, and sends until nothing is left or the operating
+    /// system has no more room.
+    pub(crate) fn drive(&mut self, now: Timestamp, budget: usize) -> Next {
+        let has_more = self.receive(now, budget);
+        let at = self.send(now);
+        Next { at, has_more }
+    }
+
+    /// Returns true if the budget was used up.
+    fn receive(&mut self, now: Timestamp, budget: usize) -> bool {
+        let mut buffer = [0; RECEIVE_BYTES];
+        let mut left = budget;
+        for (number, socket) in self.sockets.iter().enumerate() {
+            let path = |remote| Path {
+                socket: number as u16,
+                remote,
+            };
+            // A socket that reports nothing but errors must not hold up the others.
+            let mut errors_left = MAX_ERRORS_IN_A_ROW;
+            while left > 0 && errors_left > 0 {
+                match socket {
+                    Socket::Udp(udp) => match udp.recv_from(&mut buffer) {
+                        Ok((size, remote)) => {
+                            errors_left = MAX_ERRORS_IN_A_ROW;
+                            self.stats.datagrams_received += 1;
+                            self.endpoint
+                                .handle_datagram(now, path(Address::Ip(remote)), &buffer[..size]);
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        // A refusal from some remote machine, reported here (on Windows as WSAECONNRESET or
+                        // WSAEMSGSIZE): it says nothing about the other peers, and the next datagram is behind it.
+                        Err(_) => {
+                            errors_left -= 1;
+                            self.stats.receive_errors += 1;
+                        }
+                    },
+                    Socket::Local(port) => match port.receive() {
+                        Some((remote, datagram)) => {
+                            self.stats.datagrams_received += 1;
+                            self.endpoint
+                                .handle_datagram(now, path(Address::Virtual(remote)), &datagram);
+                        }
+                        None => break,
+                    },
+                }
+                left -= 1;
+            }
+        }
+        left == 0
+    }
+
+    /// Returns when the protocol or the simulation wants to be asked again.
+    fn send(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let virtual_now = Duration::from_micros(now.as_micros());
+        let mut protocol_at = None;
+        while self.has_room() {
+            match self.endpoint.poll_output(now) {
+                Output::Datagram { path, bytes } => match &mut self.pipe {
+                    Some(pipe) => drop(pipe.send(virtual_now, bytes.len(), (path, Bytes::copy_from_slice(bytes)))),
+                    None => self.batch.push(path, bytes),
+                },
+                Output::Timeout(at) => {
+                    protocol_at = at;
+                    break;
+                }
+            }
+        }
+        while self.has_room() {
+            let Some((path, bytes)) = self.pipe.as_mut().and_then(|pipe| pipe.receive(virtual_now)) else {
+                break;
+            };
+            self.batch.push(path, &bytes);
+        }
+        let pipe_at = self.pipe.as_ref().and_then(Pipe::next_at);
+        let pipe_at = pipe_at.map(|at| Timestamp::ZERO + at);
+        if !self.batch.is_empty() && !self.batch.flush(&self.sockets, &mut self.stats) {
+            return Some(now + RETRY_SEND);
+        }
+        let later = |at| Next { at, has_more: false };
+        later(protocol_at).and(later(pipe_at)).at
+    }
+
+    /// Makes room for more datagrams if need be; false if the operating system takes no more now.
+    fn has_room(&mut self) -> bool {
+        !self.batch.is_full() || self.batch.flush(&self.sockets, &mut self.stats)
+    }
+}

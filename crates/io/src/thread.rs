@@ -1,0 +1,158 @@
+//! The I/O thread: keeps the network alive while the game is busy. It knows sockets and moments, not the protocol.
+//!
+//! ```text
+//!            the game drove less than 2 ms ago
+//!          ┌───────────────────────────────────┐
+//!          ▼                                   │
+//!     ┌──────────┐  2 ms without the game   ┌──┴───────┐
+//!     │ stand by │ ───────────────────────► │ stand in │ ◄─┐
+//!     └──────────┘                          └──┬───────┘   │ a datagram, the next deadline,
+//!                                              │ drives    │ or woken by a send
+//!                                              ▼           │
+//!                                           ┌──────────┐   │
+//!                                           │  watch   │ ──┘
+//!                                           └──────────┘
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::runtime::{Builder, Handle};
+use tokio::time::Instant;
+
+use crate::shared::Shared;
+use crate::slot::Next;
+use crate::socket::Socket;
+
+/// How many datagrams of each slot are taken in before the game may have the lock.
+const BUDGET: usize = 256;
+
+/// The shortest time between two drives while datagrams stream in and the game takes none: some of them are then worked on
+/// together.
+const PACE: Duration = Duration::from_millis(1);
+
+/// How many names may be resolved at once.
+const MAX_LOOKUPS: usize = 16;
+
+/// Starts the thread; it ends when the network is closed. Returns where work that blocks can be given to.
+pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(MAX_LOOKUPS)
+        .thread_name("netplay-lookup")
+        .build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("netplay-io".to_owned())
+        .spawn(move || {
+            shared.set_has_thread(true);
+            runtime.block_on(run(&shared));
+            shared.set_has_thread(false);
+            // A name that is still being resolved may take half a minute; nobody waits for it any more.
+            runtime.shutdown_background();
+        })?;
+    Ok(handle)
+}
+
+async fn run(shared: &Shared) {
+    let mut watched = Watched::default();
+    let mut drove = Instant::now();
+    while !shared.is_closed() {
+        if let Some(left) = shared.stand_by() {
+            // Not tokio's sleep, which counts in whole milliseconds. Nothing else runs on this thread.
+            std::thread::sleep(left);
+            continue;
+        }
+        shared.begin_stand_in();
+        watched.clear_readiness();
+        let next = {
+            let mut driver = shared.lock_for_thread();
+            let next = driver.drive(shared.now(), BUDGET);
+            shared.publish(&driver);
+            if watched.version != driver.sockets_version() {
+                watched = Watched::new(driver.sockets(), driver.sockets_version());
+                shared.set_watched_version(watched.version);
+            }
+            next
+        };
+        if next.has_more {
+            if shared.game_wants_lock() {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            continue;
+        }
+        watch(shared, &watched, next, drove).await;
+        drove = Instant::now();
+    }
+}
+
+/// Returns when there is something to do.
+async fn watch(shared: &Shared, watched: &Watched, next: Next, drove: Instant) {
+    let deadline = next.at.map(|at| shared.instant(at));
+    let until = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = shared.wake.notified() => {}
+        () = until => {}
+        () = watched.readable() => {
+            let since = drove.elapsed();
+            if since < PACE && !shared.is_waited_for() {
+                std::thread::sleep(PACE - since);
+            }
+        }
+    }
+}
+
+/// The sockets of the network, as the operating system is asked to watch them. Datagrams are read elsewhere.
+#[derive(Default)]
+struct Watched {
+    version: u64,
+    sockets: Vec<UdpSocket>,
+}
+
+impl Watched {
+    fn new<'a>(sockets: impl Iterator<Item = &'a Socket>, version: u64) -> Self {
+        let mut watched = Self {
+            version,
+            sockets: Vec::new(),
+        };
+        for socket in sockets {
+            if let Socket::Udp(udp) = socket {
+                match udp.try_clone().and_then(UdpSocket::from_std) {
+                    Ok(udp) => watched.sockets.push(udp),
+                    // The game's own polling still reads it.
+                    Err(error) => log::warn!("a socket cannot be watched: {error}"),
+                }
+            }
+        }
+        watched
+    }
+
+    /// Forgets what is ready. Whatever arrives later is told anew, so this must come before the sockets are emptied.
+    fn clear_readiness(&self) {
+        for socket in &self.sockets {
+            let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+
+    /// Returns when one of them has something to read.
+    async fn readable(&self) {
+        std::future::poll_fn(|context| {
+            let is_ready = self
+                .sockets
+                .iter()
+                .any(|socket| socket.poll_recv_ready(context).is_ready());
+            if is_ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}

@@ -1,0 +1,464 @@
+//! The URL a game writes, parsed into what it asks for: whom, by what, and how bad a network to simulate.
+//!
+//! It knows text only: nothing here resolves a name or opens a socket.
+//!
+//! ```text
+//! play://host:port?lag_ms=80&loss_pct=5#k=key
+//! └─┬──┘ └┬─┘ └┬─┘ └───────┬──────────┘ └─┬─┘
+//! scheme host port    query options    fragment: the server's public key, pinned
+//! ```
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use netplay_netsim::{Conditions, Loss};
+use netplay_proto::Key;
+
+use crate::error::UrlError;
+use crate::keys::{key_from_text, key_to_text};
+
+/// The port of a URL that names none.
+pub const DEFAULT_PORT: u16 = 5000;
+
+/// A URL that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Url {
+    /// By what.
+    pub(crate) scheme: Scheme,
+    /// To whom.
+    pub(crate) place: Place,
+    /// The bad network to simulate when sending; None for the real one as it is.
+    pub(crate) simulation: Option<Simulation>,
+    /// The only public key the server may have.
+    pub(crate) pinned_key: Option<Key>,
+}
+
+/// By what a URL talks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// `play`: the default.
+    Play,
+    /// `play+udp`: UDP only.
+    PlayUdp,
+    /// `local`: inside this process.
+    Local,
+}
+
+impl Scheme {
+    /// Returns how it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Play => "play",
+            Self::PlayUdp => "play+udp",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// Whom a URL names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A host and port.
+    Net {
+        /// The host.
+        host: Host,
+        /// The port; 0 takes any free one when listening.
+        port: u16,
+    },
+    /// A name inside this process.
+    Local(String),
+}
+
+/// The host of a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// `*` or nothing: every address of this machine.
+    Any,
+    /// An address.
+    Ip(IpAddr),
+    /// A name to resolve.
+    Name(String),
+}
+
+/// A bad network to simulate in the sending direction.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Simulation {
+    /// How bad.
+    pub(crate) conditions: Conditions,
+    /// Where its chance comes from; None for another one every time.
+    pub(crate) seed: Option<u64>,
+}
+
+impl Url {
+    /// Parses a URL, or says which part is wrong and what is allowed.
+    pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
+        let fail = |part, problem: String| UrlError {
+            url: text.to_owned(),
+            part,
+            problem,
+        };
+        if !text.contains("://") {
+            return Err(fail(
+                "scheme",
+                format!("there is none; write \"play://{}\"", text.trim_start_matches('/')),
+            ));
+        }
+        // The url crate takes no empty host before a port; to us it means every address.
+        let filled = text.replacen("://:", "://*:", 1);
+        let parsed = url::Url::parse(&filled).map_err(|error| {
+            let part = match error {
+                url::ParseError::InvalidPort => "port",
+                url::ParseError::RelativeUrlWithoutBase => "scheme",
+                _ => "host",
+            };
+            let problem = match error {
+                url::ParseError::InvalidPort => "it must be a number from 0 to 65535".to_owned(),
+                other => other.to_string(),
+            };
+            fail(part, problem)
+        })?;
+        let scheme = parse_scheme(parsed.scheme()).map_err(|problem| fail("scheme", problem))?;
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(fail(
+                "host",
+                "there is no user name in a game's URL; give a password as an option".to_owned(),
+            ));
+        }
+        let host = parsed.host_str().unwrap_or("");
+        let place = if scheme == Scheme::Local {
+            if parsed.port().is_some() {
+                return Err(fail(
+                    "port",
+                    "a local:// URL has a name only, such as local://arena".to_owned(),
+                ));
+            }
+            if host.is_empty() {
+                return Err(fail(
+                    "host",
+                    "a local:// URL needs a name, such as local://arena".to_owned(),
+                ));
+            }
+            Place::Local(host.to_owned())
+        } else {
+            let host = parse_host(parsed.host()).map_err(|problem| fail("host", problem))?;
+            Place::Net {
+                host,
+                port: parsed.port().unwrap_or(DEFAULT_PORT),
+            }
+        };
+        if !matches!(parsed.path(), "" | "/") {
+            return Err(fail(
+                "path",
+                format!("nothing may follow the host and port, but {:?} does", parsed.path()),
+            ));
+        }
+        let simulation = parse_query(&parsed).map_err(|problem| fail("query option", problem))?;
+        let pinned_key = match parsed.fragment() {
+            None | Some("") => None,
+            Some(fragment) => Some(fragment.strip_prefix("k=").and_then(key_from_text).ok_or_else(|| {
+                let problem = "it must be #k= and a key of 43 base64url characters or 64 hexadecimal digits";
+                fail("fragment", problem.to_owned())
+            })?),
+        };
+        Ok(Self {
+            scheme,
+            place,
+            simulation,
+            pinned_key,
+        })
+    }
+
+    /// Writes the URL again with this port, without what only concerns this side.
+    pub(crate) fn with_port(&self, port: u16) -> String {
+        match &self.place {
+            Place::Local(name) => format!("{}://{name}", self.scheme.name()),
+            Place::Net { host, .. } => {
+                let scheme = self.scheme.name();
+                match host {
+                    Host::Any => format!("{scheme}://*:{port}"),
+                    Host::Ip(ip) => format!("{scheme}://{}", SocketAddr::new(*ip, port)),
+                    Host::Name(name) => format!("{scheme}://{name}:{port}"),
+                }
+            }
+        }
+    }
+}
+
+/// Writes the fragment that pins a server's public key, to be appended to a URL.
+pub fn pin_fragment(key: &Key) -> String {
+    format!("#k={}", key_to_text(key))
+}
+
+fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
+    match scheme {
+        "play" => Ok(Scheme::Play),
+        "play+udp" => Ok(Scheme::PlayUdp),
+        "local" => Ok(Scheme::Local),
+        "play+tcp" | "play+ws" | "play+wss" | "udp" | "tcp" | "enet" | "lan" | "room" => Err(format!(
+            "{scheme}:// is not there yet in this version; there are play://, play+udp:// and local://"
+        )),
+        other => Err(format!(
+            "{other:?} is not known; there are play://, play+udp:// and local://"
+        )),
+    }
+}
+
+fn parse_host(host: Option<url::Host<&str>>) -> Result<Host, String> {
+    let name = match host {
+        None => return Ok(Host::Any),
+        Some(url::Host::Ipv4(ip)) => return Ok(Host::Ip(ip.into())),
+        Some(url::Host::Ipv6(ip)) => return Ok(Host::Ip(ip.into())),
+        Some(url::Host::Domain(name)) => name,
+    };
+    if name.is_empty() || name == "*" {
+        return Ok(Host::Any);
+    }
+    // The url crate leaves the host of a scheme it does not know as it is: addresses are still text, and letters outside
+    // ASCII are escaped. Read again as the host of a web address, it comes out as the name server wants it.
+    match url::Host::parse(name) {
+        Ok(url::Host::Domain(name)) => Ok(Host::Name(name)),
+        Ok(url::Host::Ipv4(ip)) => Ok(Host::Ip(ip.into())),
+        Ok(url::Host::Ipv6(ip)) => Ok(Host::Ip(ip.into())),
+        Err(_) => Err(format!(
+            "{name:?} is neither a name nor an address, such as example.org, 192.0.2.7 or [2001:db8::7]"
+        )),
+    }
+}
+
+/// The longest simulated delay, in milliseconds: longer is lost, as far as a game is concerned.
+const MAX_MS: f64 = 10_000.0;
+
+/// Every query option, with its range; `seed` takes any whole number.
+const OPTIONS: [(&str, RangeInclusive<f64>); 6] = [
+    ("lag_ms", 0.0..=MAX_MS),
+    ("jitter_ms", 0.0..=MAX_MS),
+    ("loss_pct", 0.0..=100.0),
+    ("dup_pct", 0.0..=100.0),
+    ("reorder_pct", 0.0..=100.0),
+    ("rate_kbps", 1.0..=10_000_000.0),
+];
+
+fn parse_query(parsed: &url::Url) -> Result<Option<Simulation>, String> {
+    let mut conditions = Conditions::default();
+    let mut seed = None;
+    let mut is_simulated = false;
+    for (name, value) in parsed.query_pairs() {
+        if name == "seed" {
+            let number = value.parse::<u64>().map_err(|_| {
+                format!(
+                    "seed={value} is not allowed; it must be a whole number from 0 to {}",
+                    u64::MAX
+                )
+            })?;
+            seed = Some(number);
+            continue;
+        }
+        let Some((_, range)) = OPTIONS.iter().find(|(option, _)| *option == name) else {
+            let known: Vec<&str> = OPTIONS.iter().map(|(option, _)| *option).collect();
+            return Err(format!(
+                "{name:?} is not known; there are {} and seed",
+                known.join(", ")
+            ));
+        };
+        let number = value
+            .parse::<f64>()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                format!(
+                    "{name}={value} is not allowed; it must be a number from {} to {}",
+                    range.start(),
+                    range.end()
+                )
+            })?;
+        is_simulated = true;
+        match name.as_ref() {
+            "lag_ms" => conditions.lag = Duration::from_secs_f64(number / 1000.0),
+            "jitter_ms" => conditions.jitter = Duration::from_secs_f64(number / 1000.0),
+            "loss_pct" => conditions.loss = Loss::Independent(number / 100.0),
+            "dup_pct" => conditions.duplicate = number / 100.0,
+            "reorder_pct" => conditions.reorder = number / 100.0,
+            // The only one left in the list.
+            _ => conditions.rate = Some((number * 1000.0) as u64),
+        }
+    }
+    Ok(is_simulated.then_some(Simulation { conditions, seed }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(text: &str) -> Place {
+        Url::parse(text).unwrap().place
+    }
+
+    fn net(host: Host, port: u16) -> Place {
+        Place::Net { host, port }
+    }
+
+    fn problem(text: &str) -> (&'static str, String) {
+        let error = Url::parse(text).unwrap_err();
+        assert_eq!(error.url, text);
+        (error.part, error.problem)
+    }
+
+    #[test]
+    fn hosts_are_names_addresses_or_everything() {
+        let ip = |text: &str| Host::Ip(text.parse().unwrap());
+        assert_eq!(
+            place("play://example.org:7000"),
+            net(Host::Name("example.org".into()), 7000)
+        );
+        assert_eq!(
+            place("play://LOCALHOST"),
+            net(Host::Name("localhost".into()), DEFAULT_PORT)
+        );
+        assert_eq!(place("play://192.0.2.7:1"), net(ip("192.0.2.7"), 1));
+        assert_eq!(place("play://0.0.0.0:0"), net(ip("0.0.0.0"), 0));
+        assert_eq!(place("play+udp://[::1]:9"), net(ip("::1"), 9));
+        assert_eq!(place("play://[2001:db8::7]"), net(ip("2001:db8::7"), DEFAULT_PORT));
+        for everything in ["play://*:7000", "play://:7000"] {
+            assert_eq!(place(everything), net(Host::Any, 7000), "{everything}");
+        }
+        for everything in ["play://*", "play://", "play:///"] {
+            assert_eq!(place(everything), net(Host::Any, DEFAULT_PORT), "{everything}");
+        }
+        assert_eq!(
+            place("play://bücher.example"),
+            net(Host::Name("xn--bcher-kva.example".into()), DEFAULT_PORT)
+        );
+        assert_eq!(
+            place("play://example.org/"),
+            net(Host::Name("example.org".into()), DEFAULT_PORT)
+        );
+    }
+
+    #[test]
+    fn a_local_url_is_a_name() {
+        assert_eq!(place("local://arena"), Place::Local("arena".into()));
+        assert_eq!(problem("local://").0, "host");
+        assert_eq!(problem("local://arena:5000").0, "port");
+    }
+
+    #[test]
+    fn a_wrong_scheme_says_which_there_are() {
+        for url in ["enet://host", "tcp://host:1", "room://ABC", "play+wss://host"] {
+            let (part, text) = problem(url);
+            assert_eq!(part, "scheme");
+            assert!(text.contains("not there yet") && text.contains("play+udp://"), "{text}");
+        }
+        let (part, text) = problem("http://host");
+        assert_eq!(part, "scheme");
+        assert!(text.contains("\"http\" is not known"), "{text}");
+    }
+
+    #[test]
+    fn a_url_without_a_scheme_shows_how_to_write_it() {
+        for url in ["localhost:5000", "127.0.0.1", "//localhost:5000", "example.org"] {
+            let (part, text) = problem(url);
+            assert_eq!(part, "scheme");
+            assert!(text.contains("play://"), "{text}");
+        }
+        assert!(problem("localhost:5000").1.contains("play://localhost:5000"));
+        assert_eq!(problem("").0, "scheme");
+        assert_eq!(problem("://x").0, "scheme");
+    }
+
+    #[test]
+    fn wrong_ports_hosts_and_paths_are_named() {
+        assert_eq!(problem("play://host:70000").0, "port");
+        assert_eq!(problem("play://host:abc").0, "port");
+        assert_eq!(problem("play://host:-1").0, "port");
+        assert_eq!(problem("play://a b:1").0, "host");
+        assert_eq!(problem("play://[::1:5000").0, "host");
+        assert_eq!(problem("play://300.1.1.1").0, "host");
+        assert_eq!(problem("play://ada@host").0, "host");
+        assert_eq!(problem("play://host:5000/room").0, "path");
+    }
+
+    #[test]
+    fn query_options_make_a_bad_network() {
+        let url = "play://host?lag_ms=80&jitter_ms=20.5&loss_pct=5&dup_pct=1&reorder_pct=2&rate_kbps=500&seed=7";
+        let simulation = Url::parse(url).unwrap().simulation.unwrap();
+        assert_eq!(simulation.seed, Some(7));
+        assert_eq!(
+            simulation.conditions,
+            Conditions {
+                lag: Duration::from_millis(80),
+                jitter: Duration::from_micros(20_500),
+                loss: Loss::Independent(0.05),
+                duplicate: 0.01,
+                reorder: 0.02,
+                rate: Some(500_000),
+                ..Conditions::default()
+            }
+        );
+        assert_eq!(Url::parse("play://host").unwrap().simulation, None);
+        assert_eq!(Url::parse("play://host?seed=7").unwrap().simulation, None);
+        assert!(Url::parse("local://arena?lag_ms=5").unwrap().simulation.is_some());
+    }
+
+    #[test]
+    fn a_wrong_query_option_is_named_with_its_range() {
+        let (part, text) = problem("play://host?loss_pct=101");
+        assert_eq!(part, "query option");
+        assert!(text.contains("loss_pct=101") && text.contains("0 to 100"), "{text}");
+        assert!(problem("play://host?lag=80").1.contains("lag_ms"));
+        for wrong in [
+            "lag_ms=-1",
+            "lag_ms=NaN",
+            "lag_ms=inf",
+            "lag_ms=",
+            "jitter_ms=10001",
+            "rate_kbps=0",
+            "seed=-1",
+        ] {
+            let (part, text) = problem(&format!("play://host?{wrong}"));
+            assert_eq!(part, "query option");
+            assert!(text.contains(wrong.split('=').next().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_fragment_pins_a_key() {
+        let key = [7; 32];
+        let url = format!("play://host{}", pin_fragment(&key));
+        assert_eq!(Url::parse(&url).unwrap().pinned_key, Some(key));
+        let hex = "07".repeat(32);
+        assert_eq!(
+            Url::parse(&format!("play://host:1?lag_ms=1#k={hex}"))
+                .unwrap()
+                .pinned_key,
+            Some(key)
+        );
+        assert_eq!(problem("play://host#k=abc").0, "fragment");
+        assert_eq!(problem("play://host#key").0, "fragment");
+    }
+
+    #[test]
+    fn a_url_is_written_again_with_the_real_port() {
+        let written = |text: &str, port| Url::parse(text).unwrap().with_port(port);
+        assert_eq!(written("play://*:0?lag_ms=3", 49152), "play://*:49152");
+        assert_eq!(written("play+udp://[::1]:0", 7), "play+udp://[::1]:7");
+        assert_eq!(written("play://localhost", 5000), "play://localhost:5000");
+        assert_eq!(written("local://arena", 0), "local://arena");
+    }
+
+    #[test]
+    fn any_text_is_parsed_or_refused_without_a_panic() {
+        for text in [
+            "play://\u{0}",
+            "play://%",
+            "play://[",
+            "play://?",
+            "play://#",
+            "play://:::",
+            "local://%00",
+            "play://?=&&==",
+        ] {
+            let _ = Url::parse(text);
+        }
+    }
+}

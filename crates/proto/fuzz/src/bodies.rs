@@ -1,0 +1,332 @@
+//! What is fuzzed: one plain function per target, which panics if a promise is broken.
+//!
+//! They know the public face of `netplay-proto` and nothing of a fuzzer: libFuzzer calls them with what it finds, and
+//! `crates/proto/tests/corpus.rs` with what is kept in `corpus/`. The same bytes always do the same.
+
+#![allow(dead_code, reason = "each fuzz target uses one of the bodies")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use netplay_proto::wire::{Ack, Chunk, Datagram, Introduction};
+use netplay_proto::{
+    Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
+    Output, Path, Timestamp,
+};
+
+pub(crate) const SERVER: Path = Path {
+    socket: 0,
+    remote: Address::Virtual(1),
+};
+pub(crate) const CLIENT: Path = Path {
+    socket: 0,
+    remote: Address::Virtual(2),
+};
+const DELIVERIES: [Delivery; 4] = [
+    Delivery::RELIABLE,
+    Delivery::RELIABLE_UNORDERED,
+    Delivery::LOSSY,
+    Delivery::LOSSY_UNORDERED,
+];
+
+/// Any datagrams at any moments, to a listener and to a caller that waits for an answer.
+///
+/// Each is a record: 1 byte (`0x01` to the caller instead of the listener, the rest ms that pass), 2 bytes of length, the
+/// datagram. Nobody panics, nobody connects, and the listener never answers with more bytes than it was asked with.
+pub(crate) fn datagram(mut data: &[u8]) {
+    let mut now = Timestamp::from_millis(1);
+    let mut server = endpoint(1, true);
+    let mut client = endpoint(2, false);
+    client.connect(now, connect());
+    let _ = outputs(&mut client, now);
+
+    while let [head, low, high, rest @ ..] = data {
+        let len = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
+        let (datagram, rest) = rest.split_at(len);
+        data = rest;
+        now += Duration::from_millis(u64::from(head >> 1));
+        if head & 1 == 0 {
+            assert_eq!(
+                outputs(&mut server, now),
+                [] as [Vec<u8>; 0],
+                "a listener without guests is silent"
+            );
+            server.handle_datagram(now, CLIENT, datagram);
+            let answered: usize = outputs(&mut server, now).iter().map(Vec::len).sum();
+            assert!(answered <= datagram.len(), "{answered} bytes answer {}", datagram.len());
+        } else {
+            let _ = outputs(&mut client, now);
+            client.handle_datagram(now, SERVER, datagram);
+            let _ = outputs(&mut client, now);
+        }
+        assert!(server.poll_event().is_none(), "garbage became an event");
+        while let Some((_, event)) = client.poll_event() {
+            assert!(
+                matches!(event, Event::Disconnected { .. }),
+                "garbage connected: {event:?}"
+            );
+        }
+    }
+}
+
+/// Any bytes for every parser: as a datagram, as the chunks in a packet, and as an introduction in the handshake.
+///
+/// What can be read is written back as the same bytes, except where the format allows a reader to be lenient.
+pub(crate) fn packet(data: &[u8]) {
+    let mut again = Vec::new();
+    match Datagram::parse(data) {
+        Ok(Datagram::Packet { header, sealed }) => {
+            header.emit(&mut again);
+            assert_eq!(again.len() + sealed.len(), data.len());
+            assert!(data.starts_with(&again));
+        }
+        Ok(datagram) => {
+            datagram.emit(&mut again);
+            assert_eq!(again, data);
+        }
+        Err(_) => {}
+    }
+
+    again.clear();
+    let chunks: Result<Vec<_>, _> = Chunk::parse_all(data).collect();
+    for chunk in chunks.iter().flatten() {
+        if let Chunk::Ack(ack) = chunk {
+            let ranges: Vec<_> = ack.ranges().collect();
+            assert!(ranges.len() <= Ack::MAX_RANGES && ranges[0].1 == ack.largest);
+            assert!(ranges.iter().all(|(low, high)| low <= high), "{ranges:?}");
+            assert!(ranges.windows(2).all(|pair| pair[1].1 + 1 < pair[0].0), "{ranges:?}");
+        }
+        chunk.emit(&mut again);
+    }
+    // A delay is capped when it is read, so only what is written back can be expected to stay as it is.
+    if let Ok(chunks) = &chunks {
+        let reread: Result<Vec<_>, _> = Chunk::parse_all(&again).collect();
+        assert_eq!(reread.as_ref(), Ok(chunks));
+    }
+
+    if let Ok(introduction) = Introduction::parse(data) {
+        again.clear();
+        introduction.emit(&mut again);
+        assert!(Introduction::parse(&again).is_ok_and(|reread| reread.message_size == introduction.message_size));
+    }
+}
+
+/// Two endpoints that talk, over a network that the bytes are the fate of: each is one step, see [`Conversation::step`].
+///
+/// Afterwards the network is good for a while. Then all that was reliable has arrived, once, and in order where order was
+/// asked for; and of what was lossy nothing twice, and nothing late where the newest wins.
+pub(crate) fn conversation(data: &[u8]) {
+    let mut conversation = Conversation::new();
+    for &byte in data.iter().take(4096) {
+        conversation.step(byte);
+    }
+    conversation.settle();
+}
+
+/// One side of a conversation, and what it must still hear.
+struct Side {
+    endpoint: Endpoint,
+    id: Option<ConnectionId>,
+    /// On the way to this side, oldest first.
+    incoming: VecDeque<Vec<u8>>,
+    /// Told to this side and not heard yet, by channel and delivery.
+    expected: BTreeMap<(u8, Delivery), VecDeque<Bytes>>,
+    has_ended: bool,
+}
+
+impl Side {
+    fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            id: None,
+            incoming: VecDeque::new(),
+            expected: BTreeMap::new(),
+            has_ended: false,
+        }
+    }
+
+    fn hear(&mut self) {
+        while let Some((id, event)) = self.endpoint.poll_event() {
+            match event {
+                Event::Connected { .. } => {
+                    assert!(
+                        self.id.is_none_or(|known| known == id),
+                        "one call opened two connections"
+                    );
+                    self.id = Some(id);
+                }
+                Event::Message {
+                    channel,
+                    delivery,
+                    data,
+                    ..
+                } => self.hear_message(channel, delivery, &data),
+                Event::Disconnected { .. } => self.has_ended = true,
+                Event::Lost { .. } | Event::Resumed { .. } => {}
+            }
+        }
+    }
+
+    fn hear_message(&mut self, channel: u8, delivery: Delivery, data: &Bytes) {
+        let expected = self.expected.entry((channel, delivery)).or_default();
+        let at = expected.iter().position(|message| message == data);
+        let at = at.unwrap_or_else(|| panic!("twice, late or never said: {delivery:?} on {channel}"));
+        if delivery == Delivery::RELIABLE {
+            assert_eq!(at, 0, "out of order on {channel}");
+        }
+        if delivery == Delivery::LOSSY {
+            expected.drain(..=at); // what is older must not come any more
+        } else {
+            expected.remove(at);
+        }
+    }
+}
+
+struct Conversation {
+    now: Timestamp,
+    /// The listener, then the caller.
+    sides: [Side; 2],
+    said: u32,
+}
+
+impl Conversation {
+    fn new() -> Self {
+        let now = Timestamp::from_millis(1);
+        let mut sides = [Side::new(endpoint(1, true)), Side::new(endpoint(2, false))];
+        sides[1].id = Some(sides[1].endpoint.connect(now, connect()));
+        let mut conversation = Self { now, sides, said: 0 };
+        conversation.carry();
+        conversation
+    }
+
+    /// Does what one byte says: the low bit is the side it happens to, the next three what happens, the high four how much.
+    fn step(&mut self, byte: u8) {
+        let side = usize::from(byte & 1);
+        let amount = usize::from(byte >> 4);
+        let incoming = &mut self.sides[side].incoming;
+        match byte >> 1 & 7 {
+            0 => self.say(side, amount, 20),
+            1 => self.say(side, amount, 3000),
+            2 => (0..=amount).for_each(|_| self.deliver(side)),
+            3 => drop(incoming.drain(..incoming.len().min(amount + 1))),
+            4 => {
+                let again: Vec<_> = incoming.iter().take(amount + 1).cloned().collect();
+                incoming.extend(again);
+            }
+            5 => {
+                let len = incoming.len().max(1);
+                incoming.rotate_left(amount % len);
+            }
+            6 => {
+                if let Some(datagram) = incoming.front_mut() {
+                    let len = datagram.len();
+                    datagram[amount * 7 % len] ^= 1 << (amount % 8);
+                }
+            }
+            _ => self.now += Duration::from_millis((amount * amount) as u64),
+        }
+        self.carry();
+    }
+
+    /// Says one message; the delivery and the channel follow from the amount. No two messages are the same.
+    fn say(&mut self, side: usize, amount: usize, len: usize) {
+        let (channel, delivery) = ((amount >> 2) as u8, DELIVERIES[amount & 3]);
+        let Some(id) = self.sides[side].id else { return };
+        self.said += 1;
+        let mut data = vec![self.said as u8; len];
+        data[..4].copy_from_slice(&self.said.to_le_bytes());
+        let message = Message {
+            channel,
+            delivery,
+            kind: Kind::BYTES,
+            data: data.into(),
+        };
+        if self.sides[side].endpoint.send(self.now, id, &message).is_ok() {
+            self.sides[1 - side]
+                .expected
+                .entry((channel, delivery))
+                .or_default()
+                .push_back(message.data);
+        }
+    }
+
+    fn deliver(&mut self, side: usize) {
+        if let Some(datagram) = self.sides[side].incoming.pop_front() {
+            self.sides[side]
+                .endpoint
+                .handle_datagram(self.now, [CLIENT, SERVER][side], &datagram);
+            self.carry();
+        }
+    }
+
+    /// Lets both sides do what is due, and puts what they send on its way. The way has a bound, as any network has.
+    fn carry(&mut self) {
+        for side in 0..2 {
+            let sent = outputs(&mut self.sides[side].endpoint, self.now);
+            let incoming = &mut self.sides[1 - side].incoming;
+            incoming.extend(sent);
+            incoming.truncate(1000);
+            self.sides[side].hear();
+        }
+    }
+
+    /// Makes the network good, and checks that what was promised is kept.
+    fn settle(&mut self) {
+        for _ in 0..2000 {
+            self.now += Duration::from_millis(5);
+            self.carry();
+            for side in 0..2 {
+                for _ in 0..self.sides[side].incoming.len() {
+                    self.deliver(side);
+                }
+            }
+        }
+        if self.sides.iter().any(|side| side.has_ended) {
+            return; // it was lost for too long on the way, and has said so
+        }
+        for side in &self.sides {
+            for ((channel, delivery), missing) in &side.expected {
+                assert!(
+                    delivery.is_lossy || missing.is_empty(),
+                    "{} never came on {channel}",
+                    missing.len()
+                );
+            }
+        }
+    }
+}
+
+pub(crate) fn endpoint(number: u8, is_listening: bool) -> Endpoint {
+    let accept = Accept {
+        name: "server".into(),
+        max_peers: 4,
+        ..Accept::default()
+    };
+    let config = EndpointConfig {
+        identity: Identity::from_secret([number; 32]),
+        accept: is_listening.then_some(accept),
+        limits: Limits::default(),
+    };
+    Endpoint::new(config, [number; 32])
+}
+
+pub(crate) fn connect() -> Connect {
+    Connect {
+        name: "client".into(),
+        paths: vec![SERVER],
+        timeout: Duration::from_secs(10),
+        ..Connect::default()
+    }
+}
+
+/// Returns what an endpoint wants to send now.
+pub(crate) fn outputs(endpoint: &mut Endpoint, now: Timestamp) -> Vec<Vec<u8>> {
+    let mut sent = Vec::new();
+    while let Output::Datagram { bytes, .. } = endpoint.poll_output(now) {
+        assert!(bytes.len() <= 1200, "a datagram of {} bytes", bytes.len());
+        sent.push(bytes.to_vec());
+        assert!(sent.len() < 100_000, "it never stops sending");
+    }
+    sent
+}

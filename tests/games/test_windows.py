@@ -1,0 +1,122 @@
+# ruff: noqa: D103 (the names of tests are their sentences)
+"""The demo in real windows on a virtual screen, looked at through the screen's own memory.
+
+Xvfb (Debian's package `xvfb`) keeps its screen in a file if asked to, as an X window dump: no further tool is needed.
+The picture stays in out/windows.png, for a person to look at.
+"""
+
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pygame
+import pytest
+
+from netplay.examples import chat, demo
+
+ROOT = Path(__file__).parents[2]
+LEFT = pygame.Rect(*demo.POSITIONS[0], chat.WIDTH, chat.HEIGHT)
+ARRIVED = "Every line has arrived everywhere."
+RIGHT = pygame.Rect(*demo.POSITIONS[1], chat.WIDTH, chat.HEIGHT)
+
+
+class Screen:
+    """A virtual screen, with a free number of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "Xvfb_screen0"
+        reader, writer = os.pipe()
+        command = [
+            "Xvfb",
+            "-displayfd",
+            str(writer),
+            "-screen",
+            "0",
+            "1280x800x24",
+            "-fbdir",
+            str(directory),
+            "-nolisten",
+            "tcp",
+        ]
+        self.process = subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL)
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            is_ready = select.select([pipe], [], [], 20)[0]
+            self.number = pipe.readline().strip() if is_ready else ""
+        if not self.number:
+            self.close()
+            pytest.fail("Xvfb did not start within 20 seconds")
+
+    def picture(self) -> pygame.Surface:
+        """What the screen shows now."""
+        dump = self.file.read_bytes()
+        header = struct.unpack(">25I", dump[:100])
+        width, height, bytes_per_line, colors = header[4], header[5], header[12], header[19]
+        assert (header[11], bytes_per_line) == (32, width * 4), "a screen of another kind than asked for"
+        start = header[0] + colors * 12
+        bgra = dump[start : start + bytes_per_line * height]
+        return pygame.image.frombuffer(bgra, (width, height), "BGRA").convert(24)
+
+    def close(self) -> None:
+        """Switches it off."""
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def screen(tmp_path: Path) -> Iterator[Screen]:
+    """Returns a virtual screen, or skips with the reason; in CI there must be one."""
+    if shutil.which("Xvfb") is None:
+        reason = "no Xvfb on this machine (Debian: apt install xvfb), so no real windows were opened"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    screen = Screen(tmp_path)
+    yield screen
+    screen.close()
+
+
+def count(picture: pygame.Surface, area: pygame.Rect, color: str) -> int:
+    """How many pixels of an area have this colour."""
+    return pygame.mask.from_threshold(picture.subsurface(area), pygame.Color(color), (6, 6, 6, 255)).count()
+
+
+def shows(picture: pygame.Surface, area: pygame.Rect, own: str, other: str) -> bool:
+    """Whether a window shows both sides of a conversation, with the other one's name and face beside the lines."""
+    beside = pygame.Rect(area.x, area.y + chat.HEADER, area.width // 2, area.height - chat.HEADER - chat.FOOTER)
+    return (
+        count(picture, area, chat.MINE) > 5000
+        and count(picture, area, chat.BUBBLE) > 5000
+        and count(picture, beside, chat.color_of(other)) > 1500
+        and count(picture, beside, chat.color_of(own)) < 100
+    )
+
+
+def test_two_real_windows_show_what_the_other_one_says(screen: Screen, tmp_path: Path) -> None:
+    env = {**os.environ, "DISPLAY": f":{screen.number}", "SDL_VIDEODRIVER": "x11", "SDL_AUDIODRIVER": "dummy"}
+    command = [sys.executable, "-m", "netplay.examples.demo", "--autoplay", "--picture", str(tmp_path / "demo.png")]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    reader = demo.Reader(process)
+    try:
+        deadline = time.monotonic() + 45
+        while ARRIVED not in reader.lines and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        picture = screen.picture()
+        (ROOT / "out").mkdir(exist_ok=True)
+        pygame.image.save(picture, ROOT / "out" / "windows.png")
+        assert ARRIVED in reader.lines
+        assert shows(picture, LEFT, "Ada", "Bob"), "the left window, see out/windows.png"
+        assert shows(picture, RIGHT, "Bob", "Ada"), "the right window, see out/windows.png"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        reader.thread.join(10)
+    assert process.returncode == 0, reader.lines
+    assert (tmp_path / "demo.png").exists(), reader.lines
