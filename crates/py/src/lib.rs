@@ -1,1 +1,32 @@
-//! The extension module `netplay._core`: converts, calls, converts back.
+//! The extension module `netplay._core`: converts, calls, converts back. It must not decide what the protocol does, nor
+//! know pygame.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`network`] | the `Network` that Python code subclasses |
+//! | [`open`] | what a network, its peers and its listeners share while it is open |
+//! | [`peer`], [`listener`], [`event`] | the objects a game holds |
+//! | [`data`] | Python data to message and back |
+//! | [`measure`] | how deep and how large a value is, before anything is made of it |
+//! | [`errors`] | the exceptions, which are Python classes |
+
+mod data;
+mod errors;
+mod event;
+mod listener;
+mod measure;
+mod network;
+mod open;
+mod peer;
+
+#[pyo3::pymodule(gil_used = true)]
+mod _core {
+    #[pymodule_export]
+    use crate::event::Event;
+    #[pymodule_export]
+    use crate::listener::Listener;
+    #[pymodule_export]
+    use crate::network::{_generate_key, _measure, Network, Watcher};
+    #[pymodule_export]
+    use crate::peer::Peer;
+}

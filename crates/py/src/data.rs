@@ -1,0 +1,98 @@
+//! Python data to message and back: the kind says what the bytes mean.
+
+use bytes::Bytes;
+use netplay_io::{Delivery, Kind, Message};
+use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyMemoryView, PyString};
+
+use crate::errors::UnsupportedData;
+use crate::measure::measure;
+use crate::open::Codec;
+
+/// Makes a message of what a game sends.
+pub(crate) fn to_message(
+    data: &Bound<'_, PyAny>,
+    channel: Option<&Bound<'_, PyAny>>,
+    is_lossy: bool,
+    is_ordered: bool,
+    codec: &Codec,
+) -> PyResult<Message> {
+    let channel = channel.map_or(Ok(0), to_channel)?;
+    let (kind, data) = to_bytes(data, codec)?;
+    Ok(Message {
+        channel,
+        delivery: Delivery { is_lossy, is_ordered },
+        kind,
+        data,
+    })
+}
+
+/// Reads a channel number, or says what one is.
+pub(crate) fn to_channel(channel: &Bound<'_, PyAny>) -> PyResult<u8> {
+    if let Ok(number) = channel.extract::<u8>()
+        && !channel.is_instance_of::<PyBool>()
+    {
+        return Ok(number);
+    }
+    if channel.is_instance_of::<PyInt>() && !channel.is_instance_of::<PyBool>() {
+        return Err(PyValueError::new_err(format!(
+            "channel is {channel}, it may be 0 to 255"
+        )));
+    }
+    let name = channel.get_type().name()?;
+    Err(PyTypeError::new_err(format!(
+        "channel is a {name}, it must be an int from 0 to 255"
+    )))
+}
+
+fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Bytes)> {
+    if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+        return Ok((Kind::BYTES, Bytes::copy_from_slice(bytes.as_bytes())));
+    }
+    if let Ok(text) = data.cast_exact::<PyString>() {
+        let text = text
+            .to_str()
+            .map_err(|_| UnsupportedData::new_err("str holds half a surrogate pair, which is no text; send bytes"))?;
+        return Ok((Kind::TEXT, Bytes::copy_from_slice(text.as_bytes())));
+    }
+    if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
+        // The stable interface of Python 3.10 has no buffers; bytes(data) copies them, at the C side's speed.
+        let bytes = data.py().get_type::<PyBytes>().call1((data,))?;
+        return Ok((Kind::BYTES, Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes())));
+    }
+    let encoded = codec.encode.bind(data.py()).call1((data,))?;
+    let bytes = Bytes::copy_from_slice(encoded.cast::<PyBytes>()?.as_bytes());
+    measure(&bytes).map_err(|problem| UnsupportedData::new_err(problem.to_string()))?;
+    Ok((Kind::VALUE, bytes))
+}
+
+/// Why data from the remote side could not be given to the game.
+pub(crate) enum Unreadable {
+    /// It is the remote side's fault; the text says what.
+    Bad(String),
+    /// It is not: Ctrl-C, or the program is ending.
+    Interrupted(PyErr),
+}
+
+/// Makes of a message's bytes what was sent.
+pub(crate) fn to_object(py: Python<'_>, kind: Kind, data: &[u8], codec: &Codec) -> Result<Py<PyAny>, Unreadable> {
+    match kind {
+        Kind::BYTES => Ok(PyBytes::new(py, data).into_any().unbind()),
+        Kind::TEXT => match std::str::from_utf8(data) {
+            Ok(text) => Ok(PyString::new(py, text).into_any().unbind()),
+            Err(_) => Err(Unreadable::Bad("sent text that is not UTF-8".to_owned())),
+        },
+        Kind::VALUE => {
+            measure(data).map_err(|problem| Unreadable::Bad(format!("sent a bad value: {problem}")))?;
+            codec.decode.call1(py, (PyBytes::new(py, data),)).map_err(|error| {
+                if error.is_instance_of::<PyException>(py) {
+                    Unreadable::Bad(format!("sent a bad value: {}", error.value(py)))
+                } else {
+                    Unreadable::Interrupted(error)
+                }
+            })
+        }
+        other => Err(Unreadable::Bad(format!("sent data of unknown kind {}", other.number()))),
+    }
+}

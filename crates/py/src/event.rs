@@ -1,0 +1,229 @@
+//! Something that happened, as a light object: the same attributes that an event in the pygame queue has.
+
+use pyo3::exceptions::PyAttributeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+use crate::peer::Peer;
+
+/// Something that happened: `what` says what, and which other attributes there are.
+///
+/// | what | attributes |
+/// |---|---|
+/// | NETWORK_CONNECTED | peer |
+/// | NETWORK_DATA_IN | peer, channel, data, sequenceid, lossy |
+/// | NETWORK_LOST | peer, reason, seconds_left |
+/// | NETWORK_RESUMED | peer, seconds |
+/// | NETWORK_DISCONNECTED | peer, reason, detail |
+///
+/// Asking for another attribute raises AttributeError.
+#[pyclass(frozen, weakref, module = "netplay")]
+pub(crate) struct Event {
+    pub(crate) peer: Py<Peer>,
+    pub(crate) body: Body,
+}
+
+pub(crate) enum Body {
+    Connected,
+    DataIn {
+        channel: u8,
+        data: Py<PyAny>,
+        sequence_id: u64,
+        is_lossy: bool,
+    },
+    Lost {
+        seconds_left: f64,
+    },
+    Resumed {
+        seconds: f64,
+    },
+    Disconnected {
+        reason: &'static str,
+        detail: String,
+    },
+}
+
+impl Body {
+    /// The place in the list of `What`, and the name.
+    const fn what(&self) -> (usize, &'static str) {
+        match self {
+            Self::Connected => (0, "NETWORK_CONNECTED"),
+            Self::DataIn { .. } => (1, "NETWORK_DATA_IN"),
+            Self::Lost { .. } => (2, "NETWORK_LOST"),
+            Self::Resumed { .. } => (3, "NETWORK_RESUMED"),
+            Self::Disconnected { .. } => (4, "NETWORK_DISCONNECTED"),
+        }
+    }
+}
+
+/// The reason of a NETWORK_LOST: nothing was heard.
+const LOST_REASON: &str = netplay_io::Reason::TimedOut.name();
+
+impl Event {
+    fn missing(&self, name: &str) -> PyErr {
+        PyAttributeError::new_err(format!("a {} event has no {name}", self.body.what().1))
+    }
+
+    fn what_object(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        static WHAT: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
+        let all = WHAT.get_or_try_init(py, || {
+            let what = py.import("netplay._events")?.getattr("What")?;
+            what.try_iter()?
+                .map(|member| member.map(Bound::unbind))
+                .collect::<PyResult<_>>()
+        })?;
+        Ok(all[self.body.what().0].clone_ref(py))
+    }
+}
+
+#[pymethods]
+impl Event {
+    /// What happened: one of the NETWORK constants.
+    #[getter]
+    fn what(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.what_object(py)
+    }
+
+    /// Whom it is about.
+    #[getter]
+    fn peer(&self, py: Python<'_>) -> Py<Peer> {
+        self.peer.clone_ref(py)
+    }
+
+    /// The channel it was sent on, 0 to 255.
+    #[getter]
+    fn channel(&self) -> PyResult<u8> {
+        match &self.body {
+            Body::DataIn { channel, .. } => Ok(*channel),
+            _ => Err(self.missing("channel")),
+        }
+    }
+
+    /// What was sent.
+    #[getter]
+    fn data(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match &self.body {
+            Body::DataIn { data, .. } => Ok(data.clone_ref(py)),
+            _ => Err(self.missing("data")),
+        }
+    }
+
+    /// Counts up from 0 for each peer, channel and delivery.
+    #[getter]
+    fn sequenceid(&self) -> PyResult<u64> {
+        match &self.body {
+            Body::DataIn { sequence_id, .. } => Ok(*sequence_id),
+            _ => Err(self.missing("sequenceid")),
+        }
+    }
+
+    /// True if it was sent lossy.
+    #[getter]
+    fn lossy(&self) -> PyResult<bool> {
+        match &self.body {
+            Body::DataIn { is_lossy, .. } => Ok(*is_lossy),
+            _ => Err(self.missing("lossy")),
+        }
+    }
+
+    /// Why: one of a documented list of words.
+    #[getter]
+    fn reason(&self) -> PyResult<&'static str> {
+        match &self.body {
+            Body::Disconnected { reason, .. } => Ok(reason),
+            Body::Lost { .. } => Ok(LOST_REASON),
+            _ => Err(self.missing("reason")),
+        }
+    }
+
+    /// More, for a person to read; may be empty.
+    #[getter]
+    fn detail(&self) -> PyResult<&str> {
+        match &self.body {
+            Body::Disconnected { detail, .. } => Ok(detail),
+            _ => Err(self.missing("detail")),
+        }
+    }
+
+    /// How long nothing had been heard, in seconds.
+    #[getter]
+    fn seconds(&self) -> PyResult<f64> {
+        match &self.body {
+            Body::Resumed { seconds } => Ok(*seconds),
+            _ => Err(self.missing("seconds")),
+        }
+    }
+
+    /// How long netplay will go on trying, in seconds.
+    #[getter]
+    fn seconds_left(&self) -> PyResult<f64> {
+        match &self.body {
+            Body::Lost { seconds_left } => Ok(*seconds_left),
+            _ => Err(self.missing("seconds_left")),
+        }
+    }
+
+    /// Returns the attributes as a new dict.
+    fn _attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let attributes = PyDict::new(py);
+        attributes.set_item(intern!(py, "what"), self.what_object(py)?)?;
+        attributes.set_item(intern!(py, "peer"), &self.peer)?;
+        match &self.body {
+            Body::Connected => {}
+            Body::DataIn {
+                channel,
+                data,
+                sequence_id,
+                is_lossy,
+            } => {
+                attributes.set_item(intern!(py, "channel"), channel)?;
+                attributes.set_item(intern!(py, "data"), data)?;
+                attributes.set_item(intern!(py, "sequenceid"), sequence_id)?;
+                attributes.set_item(intern!(py, "lossy"), is_lossy)?;
+            }
+            Body::Lost { seconds_left } => {
+                attributes.set_item(intern!(py, "reason"), LOST_REASON)?;
+                attributes.set_item(intern!(py, "seconds_left"), seconds_left)?;
+            }
+            Body::Resumed { seconds } => attributes.set_item(intern!(py, "seconds"), seconds)?,
+            Body::Disconnected { reason, detail } => {
+                attributes.set_item(intern!(py, "reason"), reason)?;
+                attributes.set_item(intern!(py, "detail"), detail)?;
+            }
+        }
+        Ok(attributes)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let peer = self.peer.bind(py).str()?.to_string_lossy().into_owned();
+        let rest = match &self.body {
+            Body::Connected => String::new(),
+            Body::DataIn {
+                channel,
+                data,
+                sequence_id,
+                is_lossy,
+            } => {
+                let lossy = if *is_lossy { " lossy" } else { "" };
+                format!(
+                    " channel {channel} #{sequence_id}{lossy} {}",
+                    shortened(&data.bind(py).repr()?.to_string_lossy())
+                )
+            }
+            Body::Lost { seconds_left } => format!(", {seconds_left:.1} s left"),
+            Body::Resumed { seconds } => format!(" after {seconds:.1} s"),
+            Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
+            Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
+        };
+        Ok(format!("<Event {} {peer}{rest}>", self.body.what().1))
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}

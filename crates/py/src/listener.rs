@@ -1,0 +1,117 @@
+//! An open listener as the game holds it.
+
+use std::sync::Arc;
+
+use netplay_io::{ListenerId, ListenerInfo};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::open::Open;
+use crate::peer::Peer;
+
+/// An open door: peers can connect until it is closed.
+#[pyclass(frozen, weakref, module = "netplay")]
+pub(crate) struct Listener {
+    pub(crate) open: Arc<Open>,
+    pub(crate) id: ListenerId,
+    url: String,
+    addresses: Vec<String>,
+    key: String,
+}
+
+impl Listener {
+    pub(crate) fn new(py: Python<'_>, open: &Arc<Open>, info: ListenerInfo, key: String) -> PyResult<Py<Self>> {
+        let ListenerInfo { id, url, addresses, .. } = info;
+        Py::new(
+            py,
+            Self {
+                open: Arc::clone(open),
+                id,
+                url,
+                addresses,
+                key,
+            },
+        )
+    }
+}
+
+#[pymethods]
+impl Listener {
+    /// The URL it listens on, with the real port.
+    #[getter]
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Full URLs to give to other players, the most useful first.
+    #[getter]
+    fn addresses(&self) -> Vec<String> {
+        self.addresses.clone()
+    }
+
+    /// Our public key as 64 hexadecimal digits; a player who connects to `url + "#k=" + key` is safe from impostors.
+    #[getter]
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The peers that came in by this listener and have not ended, in the order they came.
+    #[getter]
+    fn peers(&self, py: Python<'_>) -> Vec<Py<Peer>> {
+        let mut peers = self.open.peers(py);
+        peers.retain(|peer| peer.get().listener == Some(self.id));
+        peers
+    }
+
+    /// Returns every number known about this listener; empty once it is closed.
+    ///
+    /// Returns:
+    ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "violations", "datagrams_received",
+    ///     "datagrams_sent", "receive_errors" and "send_errors".
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = PyDict::new(py);
+        let Some(numbers) = py.detach(|| self.open.io.listener_stats(self.id)) else {
+            return Ok(stats);
+        };
+        stats.set_item("peers", numbers.peers)?;
+        stats.set_item("bad_datagrams", numbers.endpoint.bad_datagrams)?;
+        stats.set_item("cookies_sent", numbers.endpoint.cookies_sent)?;
+        stats.set_item("refused", numbers.endpoint.refused)?;
+        stats.set_item("violations", numbers.endpoint.violations)?;
+        stats.set_item("datagrams_received", numbers.sockets.datagrams_received)?;
+        stats.set_item("datagrams_sent", numbers.sockets.datagrams_sent)?;
+        stats.set_item("receive_errors", numbers.sockets.receive_errors)?;
+        stats.set_item("send_errors", numbers.sockets.send_errors)?;
+        Ok(stats)
+    }
+
+    /// Says goodbye to its peers and stops listening. Twice is fine.
+    fn close(&self, py: Python<'_>) {
+        for peer in self.peers(py) {
+            peer.get().mark_closed();
+        }
+        py.detach(|| self.open.io.close_listener(self.id));
+        self.open.remove_listener(self.id);
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, pyo3::types::PyTuple>) {
+        self.close(py);
+    }
+
+    #[getter]
+    fn _id(&self) -> u64 {
+        self.id.0
+    }
+
+    fn __repr__(&self) -> String {
+        if self.addresses.is_empty() {
+            return format!("<Listener {}>", self.url);
+        }
+        format!("<Listener {}, give out {}>", self.url, self.addresses.join(" or "))
+    }
+}

@@ -1,0 +1,130 @@
+//! What a network, its peers and its listeners share from the first `listen` or `connect` until `close`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use netplay_io::{ListenerId, Message, PeerId, SendError, Target};
+use pyo3::prelude::*;
+
+use crate::errors;
+use crate::listener::Listener;
+use crate::peer::Peer;
+
+/// How values become bytes: two Python callables.
+pub(crate) struct Codec {
+    pub(crate) encode: Py<PyAny>,
+    pub(crate) decode: Py<PyAny>,
+}
+
+/// What is shared while a network is open.
+///
+/// Its locks are held for a moment and never while Python code can run, which includes dropping an object.
+pub(crate) struct Open {
+    pub(crate) io: netplay_io::Network,
+    pub(crate) codec: Arc<Codec>,
+    peers: Mutex<BTreeMap<PeerId, Py<Peer>>>,
+    listeners: Mutex<BTreeMap<ListenerId, Py<Listener>>>,
+    /// Peers closed because what they sent could not be read.
+    pub(crate) bad_data: AtomicU64,
+}
+
+impl Open {
+    pub(crate) fn new(codec: Arc<Codec>) -> Arc<Self> {
+        Arc::new(Self {
+            io: netplay_io::Network::new(),
+            codec,
+            peers: Mutex::default(),
+            listeners: Mutex::default(),
+            bad_data: AtomicU64::new(0),
+        })
+    }
+
+    /// Queues a message; lets go of the interpreter lock only if another thread is at work on the network.
+    pub(crate) fn send(
+        &self,
+        py: Python<'_>,
+        to: Target<'_>,
+        exclude: &[PeerId],
+        message: &Message,
+    ) -> Result<usize, SendError> {
+        match self.io.try_send(to, exclude, message) {
+            Some(result) => result,
+            None => py.detach(|| self.io.send(to, exclude, message)),
+        }
+    }
+
+    /// Queues a message for one peer. A peer that ended since the game last looked takes nothing: its event follows.
+    pub(crate) fn send_to_one(&self, py: Python<'_>, peer: &Peer, message: &Message) -> PyResult<usize> {
+        if peer.is_closed() {
+            return Err(errors::PeerClosed::new_err(format!(
+                "{} is gone; connect() again, or leave it out",
+                peer.describe()
+            )));
+        }
+        match self.send(py, Target::One(peer.io_id), &[], message) {
+            Ok(count) => Ok(count),
+            Err(SendError::Closed | SendError::NotConnected) => Ok(0),
+            Err(error) => Err(errors::from_send(error, message.delivery.is_lossy)),
+        }
+    }
+
+    /// Closes a peer for sending what cannot be read.
+    pub(crate) fn abort_for_bad_data(&self, py: Python<'_>, peer: PeerId, detail: &str) {
+        self.bad_data.fetch_add(1, Relaxed);
+        py.detach(|| self.io.close_peer(peer, detail));
+    }
+
+    pub(crate) fn add_peer(&self, py: Python<'_>, peer: &Py<Peer>) {
+        let old = lock(&self.peers).insert(peer.get().io_id, peer.clone_ref(py));
+        drop(old);
+    }
+
+    pub(crate) fn peer(&self, py: Python<'_>, id: PeerId) -> Option<Py<Peer>> {
+        lock(&self.peers).get(&id).map(|peer| peer.clone_ref(py))
+    }
+
+    pub(crate) fn remove_peer(&self, id: PeerId) {
+        let old = lock(&self.peers).remove(&id);
+        drop(old);
+    }
+
+    /// Returns the peers the game knows and that have not ended, in the order they came.
+    pub(crate) fn peers(&self, py: Python<'_>) -> Vec<Py<Peer>> {
+        let mut peers: Vec<_> = lock(&self.peers).values().map(|peer| peer.clone_ref(py)).collect();
+        peers.retain(|peer| !peer.get().is_closed());
+        peers
+    }
+
+    pub(crate) fn add_listener(&self, py: Python<'_>, listener: &Py<Listener>) {
+        let old = lock(&self.listeners).insert(listener.get().id, listener.clone_ref(py));
+        drop(old);
+    }
+
+    pub(crate) fn remove_listener(&self, id: ListenerId) {
+        let old = lock(&self.listeners).remove(&id);
+        drop(old);
+    }
+
+    pub(crate) fn listeners(&self, py: Python<'_>) -> Vec<Py<Listener>> {
+        lock(&self.listeners)
+            .values()
+            .map(|listener| listener.clone_ref(py))
+            .collect()
+    }
+
+    /// Marks every peer closed and forgets peers and listeners, which breaks the circle from a peer to here and back.
+    pub(crate) fn forget_all(&self) {
+        let peers = std::mem::take(&mut *lock(&self.peers));
+        let listeners = std::mem::take(&mut *lock(&self.listeners));
+        for peer in peers.values() {
+            peer.get().mark_closed();
+        }
+        drop((peers, listeners));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while one of these is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

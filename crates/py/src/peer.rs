@@ -1,0 +1,322 @@
+//! A peer as the game holds it: what was learnt from its events, and calls passed on.
+
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use netplay_io::{Key, ListenerId, PeerId, PeerStats};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::data::to_message;
+use crate::open::Open;
+
+/// How far a peer's connection is, as the events that the game has taken tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    Connecting,
+    Connected,
+    Lost,
+    Closed,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Lost => "lost",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Someone we talk to.
+///
+/// The same object stands for the same remote side from `connect()`, or its NETWORK_CONNECTED event, to the end.
+/// Peers are equal only to themselves and can be keys of a dict. `str(peer)` is its name, or its URL if it gave none.
+#[pyclass(frozen, weakref, module = "netplay")]
+pub(crate) struct Peer {
+    pub(crate) open: Arc<Open>,
+    pub(crate) io_id: PeerId,
+    pub(crate) listener: Option<ListenerId>,
+    id: u64,
+    url: String,
+    state: AtomicU8,
+    remote: OnceLock<(String, Key)>,
+    data: Py<PyDict>,
+    last_stats: Mutex<PeerStats>,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        py: Python<'_>,
+        open: &Arc<Open>,
+        id: u64,
+        io_id: PeerId,
+        listener: Option<ListenerId>,
+        url: String,
+    ) -> PyResult<Py<Self>> {
+        let peer = Self {
+            open: Arc::clone(open),
+            io_id,
+            listener,
+            id,
+            url,
+            state: AtomicU8::new(State::Connecting as u8),
+            remote: OnceLock::new(),
+            data: PyDict::new(py).unbind(),
+            last_stats: Mutex::default(),
+        };
+        Py::new(py, peer)
+    }
+
+    /// Takes in what a finished handshake told.
+    pub(crate) fn set_connected(&self, name: &str, key: &Key) {
+        // The first handshake stands; there is no second one for a peer.
+        let _ = self.remote.set((name.to_owned(), *key));
+        self.set_state(State::Connected);
+    }
+
+    /// Changes the state, unless the peer is closed: that is final.
+    pub(crate) fn set_state(&self, state: State) {
+        let _ = self.state.fetch_update(Relaxed, Relaxed, |old| {
+            (old != State::Closed as u8).then_some(state as u8)
+        });
+    }
+
+    pub(crate) fn mark_closed(&self) {
+        self.set_state(State::Closed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state() == State::Closed
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            0 => State::Connecting,
+            1 => State::Connected,
+            2 => State::Lost,
+            _ => State::Closed,
+        }
+    }
+
+    fn remote_name(&self) -> &str {
+        self.remote.get().map_or("", |(name, _)| name)
+    }
+
+    /// Returns words for messages: who it is and where.
+    pub(crate) fn describe(&self) -> String {
+        match self.remote_name() {
+            "" => format!("peer {} at {}", self.id, self.url),
+            name => format!("peer {} {name:?} at {}", self.id, self.url),
+        }
+    }
+
+    /// Asks for the numbers; of a peer that has ended, the last ones known.
+    fn numbers(&self, py: Python<'_>) -> PeerStats {
+        let fresh = py.detach(|| self.open.io.peer_stats(self.io_id));
+        let mut last = self.last_stats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fresh) = fresh {
+            *last = fresh;
+        }
+        last.clone()
+    }
+}
+
+#[pymethods]
+impl Peer {
+    /// The number of this peer, unique in its network, counting from 1.
+    #[getter]
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The name the remote side gave itself; "" if none, or not connected yet. Neither unique nor verified.
+    #[getter]
+    fn name(&self) -> &str {
+        self.remote_name()
+    }
+
+    /// The URL it was called by, or where it called from.
+    #[getter(url)]
+    fn get_url(&self) -> &str {
+        &self.url
+    }
+
+    /// "connecting", "connected", "lost" or "closed", as of the last poll() or get().
+    #[getter(state)]
+    fn get_state(&self) -> &'static str {
+        self.state().name()
+    }
+
+    /// True if it called us.
+    #[getter]
+    fn is_incoming(&self) -> bool {
+        self.listener.is_some()
+    }
+
+    /// The smoothed round trip in seconds; 0.0 before it is known.
+    #[getter]
+    fn rtt(&self, py: Python<'_>) -> f64 {
+        self.numbers(py).connection.rtt.as_secs_f64()
+    }
+
+    /// The mean deviation of the round trip in seconds.
+    #[getter]
+    fn jitter(&self, py: Python<'_>) -> f64 {
+        self.numbers(py).connection.jitter.as_secs_f64()
+    }
+
+    /// The share of our packets lost lately, 0.0 to 1.0.
+    #[getter]
+    fn loss(&self, py: Python<'_>) -> f64 {
+        self.numbers(py).connection.loss
+    }
+
+    /// Reliable bytes sent and not acknowledged yet.
+    #[getter]
+    fn queued(&self, py: Python<'_>) -> usize {
+        self.numbers(py).connection.queued_bytes
+    }
+
+    /// The remote side's public key as 64 hexadecimal digits; None before it is connected.
+    #[getter]
+    fn key(&self) -> Option<String> {
+        self.remote.get().map(|(_, key)| hex(key))
+    }
+
+    /// A dict of the game's own; netplay never looks into it.
+    #[getter]
+    fn data(&self, py: Python<'_>) -> Py<PyDict> {
+        self.data.clone_ref(py)
+    }
+
+    /// Returns every number known about this peer.
+    ///
+    /// Returns:
+    ///     A dict: "rtt", "jitter" (seconds), "loss" (0.0 to 1.0), "queued" (bytes), "packets_sent", "packets_received",
+    ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "messages_received", "lossy_dropped", "bad_packets",
+    ///     "transport" and "address". Of a peer that is gone, the last ones known.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let PeerStats {
+            connection,
+            transport,
+            address,
+        } = self.numbers(py);
+        let stats = PyDict::new(py);
+        stats.set_item("rtt", connection.rtt.as_secs_f64())?;
+        stats.set_item("jitter", connection.jitter.as_secs_f64())?;
+        stats.set_item("loss", connection.loss)?;
+        stats.set_item("queued", connection.queued_bytes)?;
+        stats.set_item("packets_sent", connection.packets_sent)?;
+        stats.set_item("packets_received", connection.packets_received)?;
+        stats.set_item("packets_lost", connection.packets_lost)?;
+        stats.set_item("bytes_sent", connection.bytes_sent)?;
+        stats.set_item("bytes_received", connection.bytes_received)?;
+        stats.set_item("resent", connection.resent)?;
+        stats.set_item("messages_received", connection.messages_received)?;
+        stats.set_item("lossy_dropped", connection.lossy_dropped)?;
+        stats.set_item("bad_packets", connection.bad_packets)?;
+        stats.set_item("transport", transport)?;
+        stats.set_item("address", address)?;
+        Ok(stats)
+    }
+
+    /// Sends to this peer alone.
+    ///
+    /// Args:
+    ///     data: As for `netplay.send()`.
+    ///     channel: 0 to 255.
+    ///     lossy: May be lost, and is never sent again.
+    ///     ordered: As for `netplay.send()`.
+    ///
+    /// Returns:
+    ///     True if it is on its way. False if the peer has just gone (its event follows), or if the message is lossy and
+    ///     the connection not made yet.
+    ///
+    /// Raises:
+    ///     PeerClosed: The peer is gone, and the game knows.
+    ///     MessageTooLarge: More than 16 MiB, or 64 KiB when lossy.
+    ///     UnsupportedData: The data cannot travel as what it is.
+    ///     ValueError: The channel is not 0 to 255.
+    #[pyo3(signature = (data, channel = None, lossy = false, *, ordered = true), text_signature = "($self, data, channel=0, lossy=False, *, ordered=True)")]
+    fn send(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        channel: Option<&Bound<'_, PyAny>>,
+        lossy: bool,
+        ordered: bool,
+    ) -> PyResult<bool> {
+        let message = to_message(data, channel, lossy, ordered, &self.open.codec)?;
+        Ok(self.open.send_to_one(py, self, &message)? > 0)
+    }
+
+    /// Says goodbye: what was sent reliably goes first. The last event, NETWORK_DISCONNECTED, follows. Twice is fine.
+    ///
+    /// Args:
+    ///     reason: Words for the other side, at most 200 bytes; the rest is cut off.
+    #[pyo3(signature = (reason = ""))]
+    fn close(&self, py: Python<'_>, reason: &str) {
+        self.mark_closed();
+        py.detach(|| {
+            self.open
+                .io
+                .close_peer(self.io_id, truncated(reason, netplay_io::MAX_DETAIL_LEN))
+        });
+    }
+
+    /// The number of the listener it came in by.
+    #[getter]
+    fn _listener(&self) -> Option<u64> {
+        self.listener.map(|id| id.0)
+    }
+
+    fn __str__(&self) -> &str {
+        match self.remote_name() {
+            "" => &self.url,
+            name => name,
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let name = match self.remote_name() {
+            "" => String::new(),
+            name => format!(" {name:?}"),
+        };
+        let state = self.state();
+        let rtt = match state {
+            State::Connected | State::Lost => {
+                format!(", {:.0} ms", self.numbers(py).connection.rtt.as_secs_f64() * 1000.0)
+            }
+            _ => String::new(),
+        };
+        format!("<Peer {}{name} {} {}{rtt}>", self.id, state.name(), self.url)
+    }
+
+    // `data` can hold the peer itself. There is nothing to clear here: the dict clears itself.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.data)
+    }
+}
+
+/// Writes a key as hexadecimal digits.
+pub(crate) fn hex(key: &Key) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns the text cut off after at most `limit` bytes, between two characters.
+fn truncated(text: &str, limit: usize) -> &str {
+    let end = (0..=limit.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    &text[..end]
+}

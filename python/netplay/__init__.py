@@ -1,0 +1,106 @@
+"""netplay: simple networking for pygame.
+
+Network events arrive in the pygame event queue beside the key presses:
+
+    import pygame
+    import netplay as net
+
+    CHANNEL_CHAT = 1
+    pygame.init()
+    screen = pygame.display.set_mode((640, 480))
+    net.connect("play://localhost:5000", name="Ada")
+    running = True
+    while running:
+        net.poll()
+        for e in pygame.event.get():
+            if e.type == pygame.QUIT:
+                running = False
+            if e.type == net.NETWORK and e.what == net.NETWORK_CONNECTED:
+                net.send("hello network.", CHANNEL_CHAT)
+            if e.type == net.NETWORK and e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_CHAT:
+                print(e.peer, "says", e.data)
+        pygame.display.flip()
+
+| module | noun |
+|---|---|
+| `_network` | `Network`: listen, connect, send, poll, get, on, close |
+| `_core` | `Peer`, `Listener`, `Event`, and all the work; written in Rust |
+| `_events` | the type of our pygame events, and what can have happened |
+| `_errors` | the exceptions, with their tree |
+| `_codec` | plain values to bytes and back |
+| `_trust` | this machine's key, and the keys of servers met before |
+| `_pygame` | the bridge to pygame's queue |
+
+The functions here are the methods of one `Network` that is made for you. Making it starts nothing.
+"""
+
+from ._core import Event, Listener, Peer
+from ._errors import (
+    BadURL,
+    Error,
+    ListenFailed,
+    MessageTooLarge,
+    NetworkFailed,
+    NotConnected,
+    PeerClosed,
+    PygameMissing,
+    UnsupportedData,
+)
+from ._events import (
+    NETWORK,
+    NETWORK_CONNECTED,
+    NETWORK_DATA_IN,
+    NETWORK_DISCONNECTED,
+    NETWORK_LOST,
+    NETWORK_RESUMED,
+    NETWORK_WAKE,
+    What,
+)
+from ._network import Network
+from ._trust import forget
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NETWORK",
+    "NETWORK_CONNECTED",
+    "NETWORK_DATA_IN",
+    "NETWORK_DISCONNECTED",
+    "NETWORK_LOST",
+    "NETWORK_RESUMED",
+    "NETWORK_WAKE",
+    "BadURL",
+    "Error",
+    "Event",
+    "ListenFailed",
+    "Listener",
+    "MessageTooLarge",
+    "Network",
+    "NetworkFailed",
+    "NotConnected",
+    "Peer",
+    "PeerClosed",
+    "PygameMissing",
+    "UnsupportedData",
+    "What",
+    "close",
+    "connect",
+    "forget",
+    "get",
+    "listen",
+    "on",
+    "poll",
+    "send",
+    "stats",
+]
+
+# Bound methods, so that netplay.send() costs no more than a method call.
+_default = Network()
+listen = _default.listen
+connect = _default.connect
+send = _default.send
+poll = _default.poll
+get = _default.get
+on = _default.on
+stats = _default.stats
+close = _default.close

@@ -1,0 +1,58 @@
+"""The numbers and names of events. Knows neither pygame nor the network.
+
+pygame's user event types go up to 65,534 (`pygame.NUMEVENTS - 1`), in pygame 2.6 and in pygame-ce alike.
+`pygame.event.custom_type()` hands them out from the bottom, 32,866 upwards, and starts again after `pygame.quit()` and
+`pygame.init()`.
+A number taken from there would be given to somebody else after the next `init()`.
+So ours are constants near the top: they are the same in every program, never change while it runs, and collide with
+a custom type only in a game that makes 32,000 of them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+__all__ = [
+    "NETWORK",
+    "NETWORK_CONNECTED",
+    "NETWORK_DATA_IN",
+    "NETWORK_DISCONNECTED",
+    "NETWORK_LOST",
+    "NETWORK_RESUMED",
+    "NETWORK_WAKE",
+    "What",
+]
+
+NETWORK: Final = 65_000
+"""The type of every netplay event in the pygame queue."""
+
+NETWORK_WAKE: Final = 65_001
+"""The type of an empty event that makes `pygame.event.wait()` return while network events wait for `poll()`."""
+
+
+class What(enum.IntEnum):
+    """What happened: the `what` of an event. Each member is also a constant of the package, `netplay.NETWORK_LOST`."""
+
+    NETWORK_CONNECTED = 1
+    """The handshake is done: `peer`."""
+    NETWORK_DATA_IN = 2
+    """A message arrived, whole: `peer`, `channel`, `data`, `sequenceid`, `lossy`."""
+    NETWORK_LOST = 3
+    """The link broke; netplay goes on trying: `peer`, `reason`, `seconds_left`."""
+    NETWORK_RESUMED = 4
+    """The link is back, nothing lost and nothing twice: `peer`, `seconds`."""
+    NETWORK_DISCONNECTED = 5
+    """The peer is gone for good, or could not be reached: `peer`, `reason`, `detail`."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+
+NETWORK_CONNECTED: Final = What.NETWORK_CONNECTED
+NETWORK_DATA_IN: Final = What.NETWORK_DATA_IN
+NETWORK_LOST: Final = What.NETWORK_LOST
+NETWORK_RESUMED: Final = What.NETWORK_RESUMED
+NETWORK_DISCONNECTED: Final = What.NETWORK_DISCONNECTED

@@ -1,0 +1,383 @@
+"""The words of the API: listening, connecting, and handing out what arrives. What they do is in `_core`.
+
+Everything the game is told, it is told inside `poll()` or `get()`: events, handlers and callbacks, in the order of
+arrival.
+"""
+
+from __future__ import annotations
+
+import atexit
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+from . import _codec, _core, _trust
+from ._core import Event, Listener, Peer
+from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._pygame import Bridge
+
+__all__ = ["Network"]
+
+OnConnect: TypeAlias = Callable[[Peer], object]
+OnLost: TypeAlias = Callable[[Peer, str], object]
+Callbacks: TypeAlias = tuple[OnConnect | None, OnLost | None]
+Handler = TypeVar("Handler", bound=Callable[[Event], object])
+
+_MAX_EVENTS: Final = 16_384
+"""How many events `get()` returns at most; the rest waits for the next call."""
+
+_LINGER: Final = 0.5
+"""How many seconds `close()` waits at most until every peer has heard the goodbye."""
+
+_MAX_LINGER_AT_EXIT: Final = 1.0
+"""How many seconds all networks together may keep a program that ends."""
+
+_all_networks: weakref.WeakSet[Network] = weakref.WeakSet()
+
+
+class Network(_core.Network):
+    """All of one game's connections and listeners.
+
+    The functions of the package act on one that is made for you; make another where one program needs two, such as a
+    server inside a client. Use it as a context manager to have it closed.
+
+    Nothing arrives outside `poll()` and `get()`. A thread of netplay's own, which never runs Python code, answers and
+    resends while the game is busy, so a loading screen drops nobody.
+
+    Example:
+        >>> import netplay
+        >>> with netplay.Network() as server, netplay.Network() as client:
+        ...     _ = server.listen("local://docs-network")
+        ...     peer = client.connect("local://docs-network", name="Ada")
+        ...     client.send("hello network.", 1)
+        ...     event = server.get(timeout=5)[0]
+        ...     print(event.what, event.peer)
+        1
+        NETWORK_CONNECTED Ada
+    """
+
+    def __new__(cls, *_args: object, **_options: object) -> Self:
+        """Makes the core's part; arguments are those of a subclass."""
+        return super().__new__(cls, _codec.encode, _codec.decode)
+
+    def __init__(self) -> None:
+        """Makes a network with nothing in it; starts no thread and opens no socket yet."""
+        self._handlers: dict[int, Callable[[Event], object]] = {}
+        self._listener_callbacks: dict[int, Callbacks] = {}
+        self._peer_callbacks: dict[int, Callbacks] = {}
+        self._pending: deque[Event] = deque()  # taken, and nobody was called for them yet
+        self._ready: list[Event] = []  # only to be handed out
+        self._bridge: Bridge | None = None
+        _all_networks.add(self)
+
+    def listen(
+        self,
+        url: str = "play://0.0.0.0:5000",
+        *,
+        on_connect: OnConnect | None = None,
+        on_lost: OnLost | None = None,
+        name: str = "",
+        version: str = "",
+        password: str | None = None,
+        max_peers: int = 100,
+    ) -> Listener:
+        """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
+
+        Args:
+            url: Where: `play://0.0.0.0:5000` for every address of this machine, port 0 for any free port,
+                `local://name` inside this process. Query options such as `?lag_ms=80&loss_pct=5` simulate a bad network.
+            on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
+            on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
+            name: Our name, told to those who come; at most 64 bytes of UTF-8.
+            version: The game's version; those with another are refused. At most 64 bytes of UTF-8.
+            password: What those who come must know; None lets everyone in.
+            max_peers: How many may be connected at once.
+
+        Returns:
+            The listener. Its `addresses` are what to give to other players.
+
+        Raises:
+            BadURL: The URL cannot be read, or is not one to listen on.
+            ListenFailed: The address is in use, not this machine's, or not allowed.
+            NetworkFailed: The operating system gave no thread or socket.
+            ValueError: A name or version is too long, or `max_peers` is 0.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as server:
+            ...     listener = server.listen("play://127.0.0.1:0", max_peers=4)
+            ...     listener.url.startswith("play://127.0.0.1:")
+            True
+        """
+        listener = self._listen(
+            url,
+            name=name,
+            version=version,
+            password=password,
+            max_peers=_at_least_zero(max_peers, "max_peers"),
+            secret_key=_trust.identity(),
+        )
+        self._listener_callbacks[listener._id] = (on_connect, on_lost)
+        return listener
+
+    def connect(
+        self,
+        url: str,
+        *,
+        on_connect: OnConnect | None = None,
+        on_lost: OnLost | None = None,
+        name: str = "",
+        version: str = "",
+        password: str | None = None,
+        timeout: float = 10.0,
+    ) -> Peer:
+        """Calls somebody and returns at once: NETWORK_CONNECTED or NETWORK_DISCONNECTED tells how it went.
+
+        What is sent reliably meanwhile waits for the connection.
+
+        Args:
+            url: Whom: `play://host:port` or `local://name`. `#k=` and a key pins the server's public key.
+            on_connect: Called inside poll() or get() with the peer when it is connected.
+            on_lost: Called so with the peer and a reason, once, when it is gone for good or could not be reached.
+            name: Our name, told to the other side; at most 64 bytes of UTF-8.
+            version: The game's version; the other side refuses another than its own. At most 64 bytes of UTF-8.
+            password: The other side's password.
+            timeout: How many seconds to go on asking; a server that is started meanwhile is found.
+
+        Returns:
+            The peer, not connected yet.
+
+        Raises:
+            BadURL: The URL cannot be read, or is not one to connect to.
+            NetworkFailed: The operating system gave no thread or socket.
+            ValueError: A name or version is too long.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as client:
+            ...     client.connect("local://docs-nobody").state
+            'connecting'
+        """
+        peer = self._connect(
+            url,
+            name=name,
+            version=version,
+            password=password,
+            timeout=timeout,
+            pinned_key=_trust.pinned_key(url),
+        )
+        self._peer_callbacks[peer.id] = (on_connect, on_lost)
+        return peer
+
+    def poll(self, timeout: float = 0.0) -> int:
+        """Hands everything that has arrived to the pygame queue. Call it once a frame, on the main thread.
+
+        Each event is a `pygame.event.Event` of type `netplay.NETWORK`. What the queue has no room for waits for the
+        next call; so does everything while pygame's video system is not initialised (`pygame.init()`), or while the
+        game has blocked events of this type (`pygame.event.set_allowed(netplay.NETWORK)` lets them in).
+        From the first call on, `pygame.event.wait()` also returns when something has arrived: with an empty event of
+        type `netplay.NETWORK_WAKE`, so that the game's loop comes round to poll().
+
+        Args:
+            timeout: How many seconds to wait for the first event.
+
+        Returns:
+            How many events were put in the queue.
+
+        Raises:
+            PygameMissing: pygame cannot be imported; `get()` works without.
+            Exception: Whatever a handler or callback of the game raised. No event is lost: the next call goes on after it.
+
+        Example:
+            >>> import netplay, pygame
+            >>> _ = pygame.init()
+            >>> with netplay.Network() as network:
+            ...     network.poll()
+            0
+        """
+        if self._bridge is None:
+            from ._pygame import Bridge
+
+            self._bridge = Bridge(self)
+        return self._bridge.poll(timeout)
+
+    def get(self, timeout: float = 0.0) -> list[Event]:
+        """Returns everything that has arrived, for programs with no pygame and no window.
+
+        Args:
+            timeout: How many seconds to wait for the first event.
+
+        Returns:
+            The events in order of arrival, at most 16,384; the rest waits for the next call. Empty when the time was
+            over, or when handlers took everything.
+
+        Raises:
+            Exception: Whatever a handler or callback of the game raised. No event is lost: the next call goes on after it.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as network:
+            ...     network.get()
+            []
+        """
+        return self._collect(_MAX_EVENTS, timeout)
+
+    def on(self, channel: int) -> Callable[[Handler], Handler]:
+        """Makes a function the handler of a channel: poll() and get() call it instead of handing out the event.
+
+        Args:
+            channel: 0 to 255. A later handler of the same channel takes the place of the earlier one.
+
+        Returns:
+            A decorator that returns the function as it is. The function is called with the event.
+
+        Raises:
+            ValueError: The channel is not 0 to 255.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as server, netplay.Network() as client:
+            ...     @server.on(1)
+            ...     def chat(event):
+            ...         print(event.peer, "says", event.data)
+            ...     _ = server.listen("local://docs-on")
+            ...     _ = client.connect("local://docs-on", name="Ada")
+            ...     _ = client.send("hello", 1)
+            ...     for _ in range(2):
+            ...         _ = server.get(timeout=5)
+            Ada says hello
+        """
+        number = self._watch(channel, True)
+
+        def register(handler: Handler) -> Handler:
+            self._handlers[number] = handler
+            return handler
+
+        return register
+
+    def stats(self) -> dict[str, int]:
+        """Returns what this network counts.
+
+        Returns:
+            A dict: "events_waiting", "closed_for_bad_data" (peers, since the first listen or connect), and "polls_blocked"
+            (calls of poll() that could hand out nothing because the game blocks the event type).
+
+        Raises:
+            Nothing.
+
+        Example:
+            >>> import netplay
+            >>> netplay.Network().stats()["events_waiting"]
+            0
+        """
+        stats = self._stats()
+        stats["events_waiting"] += len(self._pending) + len(self._ready)
+        stats["polls_blocked"] = 0 if self._bridge is None else self._bridge.polls_blocked
+        return stats
+
+    def close(self) -> None:
+        """Says goodbye to everybody, waits at most half a second until they know, and lets go of everything.
+
+        Also done at exit. Events that were not handed out are gone, and no callback is called for it. Afterwards the
+        network can listen and connect anew. Twice is fine.
+
+        Raises:
+            Nothing.
+
+        Example:
+            >>> import netplay
+            >>> network = netplay.Network()
+            >>> network.close()
+        """
+        self._close_within(_LINGER)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        listening = "".join(f" {listener.url}" for listener in self.listeners)
+        return f"<Network {len(self.peers)} peers{', listening on' if listening else ''}{listening}>"
+
+    def _close_within(self, linger: float) -> None:
+        self._close(linger)
+        self._pending.clear()
+        self._ready.clear()
+        self._listener_callbacks.clear()
+        self._peer_callbacks.clear()
+        if self._bridge is not None:
+            self._bridge.stop()
+
+    def _collect(self, limit: int, timeout: float) -> list[Event]:
+        """Takes at most `limit` events, calls those who want to be called, and returns what is left for the game."""
+        if not self._pending and not self._ready:
+            events, is_plain = self._take(limit, timeout)
+            if is_plain:
+                return events
+            self._pending.extend(events)
+        out, self._ready = self._ready[:limit], self._ready[limit:]
+        try:
+            while self._pending and len(out) < limit:
+                event = self._pending.popleft()
+                if event.what is NETWORK_DATA_IN:
+                    handler = self._handlers.get(event.channel)
+                    if handler is not None:
+                        handler(event)
+                        continue
+                out.append(event)  # before any callback, so that one that raises does not lose it
+                if event.what is NETWORK_CONNECTED:
+                    self._handle_connected(event.peer)
+                elif event.what is NETWORK_DISCONNECTED:
+                    self._handle_disconnected(event.peer, event.reason)
+        except BaseException:
+            self._put_back(out)
+            raise
+        return out
+
+    def _handle_connected(self, peer: Peer) -> None:
+        if not peer.is_incoming and peer.key is not None:
+            _trust.remember(peer.url, peer.key)
+        on_connect, _ = self._callbacks_of(peer)
+        if on_connect is not None:
+            on_connect(peer)
+
+    def _handle_disconnected(self, peer: Peer, reason: str) -> None:
+        _, on_lost = self._callbacks_of(peer)
+        self._peer_callbacks.pop(peer.id, None)
+        if on_lost is not None:
+            on_lost(peer, reason)
+
+    def _callbacks_of(self, peer: Peer) -> Callbacks:
+        if peer._listener is None:
+            return self._peer_callbacks.get(peer.id, (None, None))
+        return self._listener_callbacks.get(peer._listener, (None, None))
+
+    def _put_back(self, events: list[Event]) -> None:
+        """Keeps events that could not be handed out; they come first next time."""
+        self._ready[:0] = events
+
+
+def _at_least_zero(value: int, name: str) -> int:
+    if value < 0:
+        raise ValueError(f"{name} is {value}, it must be at least 1")
+    return value
+
+
+@atexit.register
+def _close_all() -> None:
+    until = time.monotonic() + _MAX_LINGER_AT_EXIT
+    for network in list(_all_networks):
+        network._close_within(max(0.0, min(_LINGER, until - time.monotonic())))
+
+
+Network.__module__ = "netplay"

@@ -1,0 +1,144 @@
+"""The bridge to pygame's event queue: the one file that imports pygame, and only when poll() is called.
+
+The inbox of `_core` is the truth, and pygame's queue is filled from it once a frame, so that nothing is lost when the
+queue cannot take it:
+
+| pygame | what happens |
+|---|---|
+| the queue is full | it holds 65,535 events and then raises; ours stop at 16,384, so the game's own QUIT always fits |
+| video not initialised | events wait; one warning |
+| NETWORK is blocked (`set_blocked(None)`) | events wait; counted; one warning that says how to let them in |
+| `quit()` and `init()` | the queue is new and empty; our type numbers are constants (see `_events.py`) |
+
+pygame cannot say how many of our events are left in its queue, but it can say that there are none: then the count
+begins anew. A game that never empties its queue of them is given no more than the 16,384.
+
+`pygame.event.wait()` sleeps until something is in the queue, and nobody calls poll() meanwhile.
+So a thread waits until events have been waiting for 30 ms, and posts one of type NETWORK_WAKE: `wait()` returns, and
+the game's loop comes round to poll(). In a game that calls poll() each frame it never does anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from ._errors import PygameMissing
+from ._events import NETWORK, NETWORK_WAKE
+
+if TYPE_CHECKING:
+    from ._core import _Watcher
+    from ._network import Network
+
+__all__ = ["Bridge"]
+
+_MAX_OUTSTANDING: Final = 16_384
+"""How many of our events may be in the pygame queue, which has room for 65,535."""
+
+_STALL: Final = 0.03
+"""How many seconds events wait for poll() before `pygame.event.wait()` is made to return."""
+
+_STOP_WITHIN: Final = 0.2
+"""How many seconds to wait until the thread has ended; it needs far less."""
+
+_log = logging.getLogger("netplay")
+_warned: set[str] = set()
+_outstanding = 0  # ours that may be in the queue; the queue is one for all networks
+
+
+class Bridge:
+    """Fills the pygame queue from one network."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = weakref.ref(network)
+        self._pygame = _import_pygame()
+        self._thread: threading.Thread | None = None
+        self.polls_blocked = 0
+
+    def poll(self, timeout: float) -> int:
+        """Posts what has arrived and fits; returns how many. Waits up to `timeout` seconds for the first."""
+        global _outstanding
+        network = self._network()
+        if network is None:
+            return 0
+        if self._thread is None or not self._thread.is_alive():
+            self._start_watching(network)
+        room = self._room()
+        if room == 0:
+            if timeout > 0:
+                time.sleep(timeout)
+            return 0
+        events = network._collect(room, timeout)
+        make, post = self._pygame.event.Event, self._pygame.event.post
+        for index, event in enumerate(events):
+            try:
+                is_posted = post(make(NETWORK, event._attributes()))
+            except self._pygame.error:  # the queue is full, or a callback has called pygame.quit()
+                is_posted = False
+            if not is_posted:
+                network._put_back(events[index:])
+                return index
+            _outstanding += 1
+        return len(events)
+
+    def stop(self) -> None:
+        """Waits until the thread has ended, after the network was closed."""
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_STOP_WITHIN)
+
+    def _room(self) -> int:
+        """Returns how many events may be posted now."""
+        global _outstanding
+        pygame = self._pygame
+        if not pygame.display.get_init():
+            _outstanding = 0
+            _warn_once("video", "network events wait until pygame's video system is initialised: call pygame.init()")
+            return 0
+        if pygame.event.get_blocked(NETWORK):
+            self.polls_blocked += 1
+            _warn_once(
+                "blocked",
+                "network events wait while pygame.event blocks their type: "
+                "call pygame.event.set_allowed(netplay.NETWORK) after set_blocked()",
+            )
+            return 0
+        if _outstanding and not pygame.event.peek(NETWORK, pump=False):
+            _outstanding = 0
+        return max(0, _MAX_OUTSTANDING - _outstanding)
+
+    def _start_watching(self, network: Network) -> None:
+        watcher = network._watcher()
+        if watcher is not None:
+            self._thread = threading.Thread(target=_wake, args=(watcher, self._pygame), name="netplay-wake", daemon=True)
+            self._thread.start()
+
+
+def _wake(watcher: _Watcher, pygame: Any) -> None:
+    """Makes `pygame.event.wait()` return whenever events are left waiting. Ends when the network is closed."""
+    while watcher.wait(_STALL):
+        try:
+            if pygame.display.get_init() and not pygame.event.peek(NETWORK_WAKE, pump=False):
+                pygame.event.post(pygame.event.Event(NETWORK_WAKE))
+        except pygame.error:  # the queue is full, so wait() does not sleep; or video was shut down just now
+            pass
+
+
+def _import_pygame() -> Any:
+    try:
+        import pygame
+    except ImportError as error:
+        raise PygameMissing(
+            "poll() needs pygame, which cannot be imported: pip install pygame-ce, or call get() instead",
+            name="pygame",
+        ) from error
+    return pygame
+
+
+def _warn_once(topic: str, message: str) -> None:
+    if topic not in _warned:
+        _warned.add(topic)
+        _log.warning(message)
