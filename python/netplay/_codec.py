@@ -102,7 +102,7 @@ def decode(data: bytes) -> Any:
         TypeError: The bytes hold a dict with a key that cannot be one.
 
     Example:
-        >>> decode(b"\\x93\\x01\\x02\\xa1x")
+        >>> decode(encode([1, 2, "x"]))
         [1, 2, 'x']
     """
     return ormsgpack.unpackb(data, ext_hook=_decode_extension, option=_ANY_KEY)

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 from ._events import What
+
+__all__ = ["Event", "Listener", "Network", "Peer", "_Watcher", "_generate_key", "_measure"]
 
 _State: TypeAlias = Literal["connecting", "connected", "lost", "closed"]
 
@@ -28,6 +30,7 @@ class _PeerStats(TypedDict):
     transport: str
     address: str
 
+@disjoint_base
 class Network:
     def __new__(cls, encode: Callable[[object], bytes], decode: Callable[[bytes], object]) -> Self: ...
     def send(
@@ -44,7 +47,7 @@ class Network:
     def peers(self) -> list[Peer]: ...
     @property
     def listeners(self) -> list[Listener]: ...
-    def _take(self, max: int, timeout: float) -> tuple[list[Event], bool]: ...
+    def _take(self, limit: int, timeout: float) -> tuple[list[Event], bool]: ...
     def _watch(self, channel: int, is_watched: bool) -> int: ...
     def _watcher(self) -> _Watcher | None: ...
     def _listen(

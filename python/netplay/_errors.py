@@ -3,7 +3,7 @@
 An exception is always the caller's to mend: it names the value and the limit, and says what to do.
 What the network does is an event, and what a remote peer does wrong closes that peer with a reason; neither raises.
 
-    Error
+    netplay.Error
     ├── NotConnected (ConnectionError)   send() before any listen() or connect(), or after close()
     ├── PeerClosed (ConnectionError)     send() to a peer that is gone
     ├── MessageTooLarge (ValueError)     more bytes than this delivery allows

@@ -93,7 +93,7 @@ class Network(_core.Network):
 
         Args:
             url: Where: `play://0.0.0.0:5000` for every address of this machine, port 0 for any free port,
-                `local://name` inside this process. Query options such as `?lag_ms=80&loss_pct=5` simulate a bad network.
+                `local://name` inside this process. Options such as `?lag_ms=80&loss_pct=5` simulate a bad network.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
             name: Our name, told to those who come; at most 64 bytes of UTF-8.
@@ -194,7 +194,7 @@ class Network(_core.Network):
 
         Raises:
             PygameMissing: pygame cannot be imported; `get()` works without.
-            Exception: Whatever a handler or callback of the game raised. No event is lost: the next call goes on after it.
+            Exception: What a handler or callback of the game raised. Nothing is lost: the next call goes on after it.
 
         Example:
             >>> import netplay, pygame
@@ -220,7 +220,7 @@ class Network(_core.Network):
             over, or when handlers took everything.
 
         Raises:
-            Exception: Whatever a handler or callback of the game raised. No event is lost: the next call goes on after it.
+            Exception: What a handler or callback of the game raised. Nothing is lost: the next call goes on after it.
 
         Example:
             >>> import netplay
@@ -267,8 +267,8 @@ class Network(_core.Network):
         """Returns what this network counts.
 
         Returns:
-            A dict: "events_waiting", "closed_for_bad_data" (peers, since the first listen or connect), and "polls_blocked"
-            (calls of poll() that could hand out nothing because the game blocks the event type).
+            A dict: "events_waiting", "closed_for_bad_data" (peers, since the first listen or connect), and
+            "polls_blocked" (calls of poll() that could hand out nothing because the game blocks the event type).
 
         Raises:
             Nothing.
@@ -302,7 +302,9 @@ class Network(_core.Network):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

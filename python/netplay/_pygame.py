@@ -113,7 +113,9 @@ class Bridge:
     def _start_watching(self, network: Network) -> None:
         watcher = network._watcher()
         if watcher is not None:
-            self._thread = threading.Thread(target=_wake, args=(watcher, self._pygame), name="netplay-wake", daemon=True)
+            self._thread = threading.Thread(
+                target=_wake, args=(watcher, self._pygame), name="netplay-wake", daemon=True
+            )
             self._thread.start()
 
 

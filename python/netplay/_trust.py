@@ -10,7 +10,7 @@ Files, in the folder that `NETPLAY_DATA_DIR` names or else the user's data folde
 
 | file | what |
 |---|---|
-| `identity` | this machine's secret key as 64 hexadecimal digits, readable by the user only; made by the first listen() |
+| `identity` | this machine's secret key, 64 hexadecimal digits, for this user's eyes only; made by the first listen() |
 | `known_servers.json` | `{"host:port": "public key as 64 hexadecimal digits"}` |
 
 Neither is ever half written: they are written beside and moved into place.

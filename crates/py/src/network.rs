@@ -319,9 +319,9 @@ impl Network {
         result.map_err(|error| from_send(error, lossy))
     }
 
-    /// Takes at most `max` events, waiting up to `timeout` seconds for the first. Also says whether all of them are
+    /// Takes at most `limit` events, waiting up to `timeout` seconds for the first. Also says whether all of them are
     /// messages on channels that no handler watches.
-    fn _take<'py>(&self, py: Python<'py>, max: usize, timeout: f64) -> PyResult<(Bound<'py, PyList>, bool)> {
+    fn _take<'py>(&self, py: Python<'py>, limit: usize, timeout: f64) -> PyResult<(Bound<'py, PyList>, bool)> {
         let left_over: Vec<Py<Event>> = lock(&self.left_over).drain(..).collect();
         if !left_over.is_empty() {
             return Ok((PyList::new(py, left_over)?, false));
@@ -333,7 +333,7 @@ impl Network {
             let mut events = Vec::new();
             if let Some(open) = &open {
                 let mut taken = Vec::new();
-                Self::take(py, open, max, &mut taken);
+                Self::take(py, open, limit, &mut taken);
                 if !taken.is_empty() {
                     (events, is_plain) = self.convert(py, open, taken)?;
                 }

@@ -289,7 +289,7 @@ impl Peer {
     fn __repr__(&self, py: Python<'_>) -> String {
         let name = match self.remote_name() {
             "" => String::new(),
-            name => format!(" {name:?}"),
+            name => format!(" '{}'", name.escape_debug()),
         };
         let state = self.state();
         let rtt = match state {
