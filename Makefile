@@ -3,7 +3,6 @@
 # From outside come only: Rust (cargo, clippy, rustfmt), Python 3.10 or later with venv, a C compiler, make.
 
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules

@@ -1,0 +1,235 @@
+//! Replays the fuzz corpora as ordinary tests: what a fuzzer once found must go on being handled, on any toolchain.
+//!
+//! The seeds in `crates/proto/fuzz/corpus` are made by `make corpus`; the rest is what `make fuzz` found and somebody kept.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::PathBuf;
+
+#[path = "../fuzz/src/bodies.rs"]
+mod bodies;
+
+#[test]
+fn the_datagram_corpus_breaks_no_promise() {
+    replay("datagram", bodies::datagram);
+}
+
+#[test]
+fn the_packet_corpus_breaks_no_promise() {
+    replay("packet", bodies::packet);
+}
+
+#[test]
+fn the_conversation_corpus_breaks_no_promise() {
+    replay("conversation", bodies::conversation);
+}
+
+/// Writes the seeds that the fuzzers start from: real datagrams, one chunk of each kind, and conversations of several moods.
+#[test]
+#[ignore = "writes files; run it by `make corpus`"]
+fn write_the_seeds() {
+    for (name, seed) in seeds::datagrams() {
+        write("datagram", name, &seed);
+        write("packet", name, seed.get(3..).unwrap_or_default());
+    }
+    for (name, seed) in seeds::chunks() {
+        write("packet", name, &seed);
+    }
+    for (name, seed) in seeds::conversations() {
+        write("conversation", name, &seed);
+    }
+}
+
+fn write(target: &str, name: &str, seed: &[u8]) {
+    fs::create_dir_all(corpus(target)).unwrap();
+    fs::write(corpus(target).join(name), seed).unwrap();
+}
+
+fn corpus(target: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", target].iter().collect()
+}
+
+fn replay(target: &str, body: fn(&[u8])) {
+    let mut inputs: Vec<_> = fs::read_dir(corpus(target))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    inputs.sort();
+    assert!(!inputs.is_empty(), "the corpus of {target} is empty");
+    for input in inputs {
+        println!("{}", input.display()); // shown when it fails
+        body(&fs::read(input).unwrap());
+    }
+}
+
+mod seeds {
+    use std::time::Duration;
+
+    use netplay_proto::wire::{Chunk, Introduction, MessageChunk, Part};
+    use netplay_proto::{Delivery, Kind, Timestamp};
+
+    use super::bodies::{CLIENT, SERVER, connect, endpoint, outputs};
+
+    type Seed = (&'static str, Vec<u8>);
+
+    /// Returns a handshake of two real endpoints, in the records that the datagram target reads.
+    pub(super) fn datagrams() -> Vec<Seed> {
+        let mut now = Timestamp::from_millis(1);
+        let mut server = endpoint(1, true);
+        let mut client = endpoint(2, false);
+        client.connect(now, connect());
+        let mut seeds: Vec<Seed> = vec![("nothing", vec![]), ("empty-datagram", vec![0, 0, 0])];
+        let mut all = Vec::new();
+        for (ask, answer) in [
+            ("hello", "cookie"),
+            ("hello-with-cookie", "reply"),
+            ("finish", "packet"),
+        ] {
+            now += Duration::from_millis(10);
+            for (name, to_client) in [(ask, false), (answer, true)] {
+                let sent = outputs(if to_client { &mut server } else { &mut client }, now);
+                for (i, datagram) in sent.into_iter().enumerate() {
+                    let mut record = vec![u8::from(to_client) | if i == 0 && !to_client { 20 } else { 0 }];
+                    record.extend_from_slice(&u16::try_from(datagram.len()).unwrap().to_le_bytes());
+                    record.extend_from_slice(&datagram);
+                    all.extend_from_slice(&record);
+                    if i == 0 {
+                        seeds.push((name, record));
+                    }
+                    let (receiver, path) = if to_client {
+                        (&mut client, SERVER)
+                    } else {
+                        (&mut server, CLIENT)
+                    };
+                    receiver.handle_datagram(now, path, &datagram);
+                }
+            }
+        }
+        seeds.push(("handshake", all));
+        seeds
+    }
+
+    /// Returns chunks of each kind, as they stand in a packet.
+    pub(super) fn chunks() -> Vec<Seed> {
+        let message = |delivery, part, data| {
+            let kind = Kind::TEXT;
+            emit(&Chunk::Message(MessageChunk {
+                channel: 1,
+                delivery,
+                kind,
+                sequence_id: 300,
+                part,
+                data,
+            }))
+        };
+        let mut introduction = Vec::new();
+        Introduction {
+            name: "Ada".into(),
+            version: "1".into(),
+            message_size: 1 << 24,
+        }
+        .emit(&mut introduction);
+        let mut seeds = vec![
+            (
+                "chunk-padding-and-ping",
+                [emit(&Chunk::Padding), emit(&Chunk::Ping)].concat(),
+            ),
+            ("chunk-ack", vec![2, 200, 16, 3, 2, 0, 1, 4, 0]),
+            ("chunk-credit", emit(&Chunk::Credit(1 << 40))),
+            (
+                "chunk-close",
+                emit(&Chunk::Close {
+                    reason: 1,
+                    detail: "good night",
+                }),
+            ),
+            (
+                "chunk-message",
+                message(Delivery::RELIABLE, Part::Whole, b"hello network."),
+            ),
+            ("chunk-lossy", message(Delivery::LOSSY_UNORDERED, Part::Whole, b"x")),
+            (
+                "chunk-fragment",
+                message(Delivery::RELIABLE, Part::Fragment { size: 1105, index: 1 }, b"hello"),
+            ),
+            ("introduction", introduction),
+        ];
+        seeds.push((
+            "chunk-all",
+            seeds
+                .iter()
+                .skip(1)
+                .take(6)
+                .flat_map(|(_, seed)| seed.clone())
+                .collect(),
+        ));
+        seeds
+    }
+
+    fn emit(chunk: &Chunk<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        chunk.emit(&mut bytes);
+        bytes
+    }
+
+    /// Returns conversations, a byte a step: see `Conversation::step`.
+    pub(super) fn conversations() -> Vec<Seed> {
+        const SAY: u8 = 0;
+        const SAY_MUCH: u8 = 2;
+        const DELIVER: u8 = 4;
+        const DROP: u8 = 6;
+        const DUPLICATE: u8 = 8;
+        const REORDER: u8 = 10;
+        const CORRUPT: u8 = 12;
+        const WAIT: u8 = 14;
+        const CALLER: u8 = 1;
+        // What happens to both sides in turn, after a handshake on a good network.
+        let mood = |steps: &[u8]| {
+            let handshake = [0xf0 | DELIVER, 0xf0 | DELIVER | CALLER].repeat(4);
+            let talk = (0..40u8).flat_map(|i| {
+                let what = [
+                    SAY | i << 4,
+                    SAY_MUCH | CALLER | i << 4,
+                    SAY_MUCH | i << 4,
+                    SAY | CALLER | i << 4,
+                ];
+                what.into_iter().chain(steps.iter().copied()).chain([0x30 | WAIT])
+            });
+            handshake.into_iter().chain(talk).collect::<Vec<u8>>()
+        };
+        let good = [0xf0 | DELIVER, 0xf0 | DELIVER | CALLER];
+        vec![
+            ("good", mood(&good)),
+            (
+                "lossy",
+                mood(&[DROP, 0x10 | DELIVER, DROP | CALLER, 0x10 | DELIVER | CALLER]),
+            ),
+            (
+                "doubled",
+                mood(&[
+                    0x30 | DUPLICATE,
+                    0x40 | DELIVER,
+                    0x30 | DUPLICATE | CALLER,
+                    0x40 | DELIVER | CALLER,
+                ]),
+            ),
+            (
+                "reordered",
+                mood(&[0x30 | REORDER, DELIVER, 0x20 | REORDER | CALLER, DELIVER | CALLER]),
+            ),
+            (
+                "corrupted",
+                mood(&[
+                    0x50 | CORRUPT,
+                    0xf0 | DELIVER,
+                    0x90 | CORRUPT | CALLER,
+                    0xf0 | DELIVER | CALLER,
+                ]),
+            ),
+            ("one-way-dead", mood(&[0xf0 | DELIVER, 0xf0 | DROP | CALLER])),
+            ("slow", mood(&[0xf0 | WAIT, DELIVER, DELIVER | CALLER])),
+            ("silence", vec![0xf0 | WAIT; 100]),
+        ]
+    }
+}
