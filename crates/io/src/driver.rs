@@ -414,7 +414,7 @@ impl Driver {
                 ..
             }) => {
                 let (slot, connection) = (*slot, *connection);
-                self.contained(slot, |slot| slot.endpoint.close(now, connection, detail));
+                self.contained(slot, |slot| slot.close_connection(now, connection, detail));
                 true
             }
             Some(_) => {
@@ -440,10 +440,6 @@ impl Driver {
 
     /// Says goodbye to everyone.
     pub(crate) fn close_all(&mut self, now: Timestamp) {
-        let waiting: Vec<PeerId> = self.peers.keys().copied().collect();
-        for peer in waiting {
-            self.close_peer(now, peer, "");
-        }
         let ids: Vec<SlotId> = self.slots.keys().copied().collect();
         for id in ids {
             self.close_slot(now, id);
@@ -451,18 +447,25 @@ impl Driver {
     }
 
     fn close_slot(&mut self, now: Timestamp, id: SlotId) {
-        self.contained(id, |slot| {
-            slot.is_closing = true;
-            let open: Vec<ConnectionId> = slot.endpoint.established().collect();
-            for connection in open.into_iter().chain(slot.peers.keys().copied()) {
-                slot.endpoint.close(now, connection, "");
-            }
-        });
+        self.contained(id, |slot| slot.close(now));
     }
 
-    /// Returns true when everybody has been said goodbye to.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.slots.values().all(Slot::is_idle)
+    /// Says the goodbyes of what was closed without waiting for anything that was sent before.
+    pub(crate) fn hurry(&mut self, now: Timestamp) {
+        let ids: Vec<SlotId> = self.slots.keys().copied().collect();
+        for id in ids {
+            self.contained(id, |slot| slot.hurry(now));
+        }
+    }
+
+    /// Returns true when everything was closed and everybody has been said goodbye to.
+    pub(crate) fn is_done(&mut self) -> bool {
+        self.slots.values_mut().all(Slot::is_done)
+    }
+
+    /// Returns true if something may be waiting to be sent.
+    pub(crate) fn has_output(&self) -> bool {
+        self.slots.values().any(|slot| slot.endpoint.has_output())
     }
 
     /// Returns true while a closed listener still holds its sockets.
@@ -546,7 +549,7 @@ impl Driver {
             None => *self.caller_secret.insert(generate_key()?),
         };
         let config = EndpointConfig {
-            identity: identity_from(secret),
+            identity: Identity::from_secret(secret),
             accept: None,
             limits,
         };
@@ -630,7 +633,7 @@ impl Driver {
     fn remove_closed_slots(&mut self) {
         let version = &mut self.sockets_version;
         self.slots.retain(|_, slot| {
-            if !slot.is_closing || !slot.is_idle() {
+            if !slot.is_done() {
                 return true;
             }
             if !slot.sockets().is_empty() {
@@ -670,10 +673,4 @@ impl Driver {
             self.fail(peer, Reason::Internal, "a fault inside netplay, please report it");
         }
     }
-}
-
-/// Stands for `Identity::from_secret` until the protocol has it.
-#[allow(clippy::todo)]
-fn identity_from(_secret: Key) -> Identity {
-    todo!()
 }

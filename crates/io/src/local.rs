@@ -153,7 +153,7 @@ mod tests {
         let counter = Arc::clone(&rung);
         let listener = LocalPort::listen(
             "test/echo",
-            Arc::new(move || drop(counter.fetch_add(1, Ordering::SeqCst))),
+            Arc::new(move || _ = counter.fetch_add(1, Ordering::SeqCst)),
         )
         .unwrap();
         let caller = LocalPort::open(quiet());

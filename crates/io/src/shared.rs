@@ -131,6 +131,10 @@ impl Shared {
         // The game is alive: what is left has not been waiting.
         self.stalled_since.store(0, SeqCst);
         self.publish(driver);
+        if count > 0 && driver.has_output() {
+            // Taking messages lets the remote sides send more, and they must be told.
+            self.rouse();
+        }
         count
     }
 
@@ -254,7 +258,9 @@ impl Shared {
             let mut driver = self.lock();
             self.drive(&mut driver);
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || driver.is_idle() || self.is_closed() {
+            if left.is_zero() || driver.is_done() || self.is_closed() {
+                driver.hurry(self.now());
+                self.drive(&mut driver);
                 self.is_closed.store(true, SeqCst);
                 driver.clear();
                 self.publish(&driver);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netplay_netsim::Pipe;
-use netplay_proto::{Address, ConnectionId, Endpoint, EndpointConfig, Limits, Output, Path, Timestamp};
+use netplay_proto::{Address, ConnectionId, Endpoint, EndpointConfig, Limits, Output, Path, Reason, Timestamp};
 
 use crate::socket::{RECEIVE_BYTES, SendBatch, Socket};
 use crate::types::{ListenerId, PeerId, SocketStats};
@@ -33,8 +33,10 @@ pub(crate) struct Slot {
     config: EndpointConfig,
     /// Which listener this is; None for the side that calls.
     pub(crate) listener: Option<ListenerId>,
-    /// True once the listener was closed: it only says its goodbyes.
+    /// True once the slot was closed: it only says its goodbyes.
     pub(crate) is_closing: bool,
+    /// The connections that were closed by this side, as long as they are saying goodbye.
+    goodbyes: Vec<ConnectionId>,
     /// The simulation asked for in the URL, to know which callers can share the slot.
     simulation: Option<Simulation>,
     /// The ids that the game knows connections by.
@@ -86,6 +88,7 @@ impl Slot {
             config,
             listener,
             is_closing: false,
+            goodbyes: Vec::new(),
             simulation,
             peers: BTreeMap::new(),
             sockets: Vec::new(),
@@ -138,15 +141,51 @@ impl Slot {
         self.sockets.get(usize::from(path.socket)).map_or("", Socket::transport)
     }
 
-    /// Returns true if everything the protocol wanted to say has been handed on.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.endpoint.is_idle() && self.batch.is_empty() && self.pipe.as_ref().is_none_or(|pipe| pipe.in_flight() == 0)
+    /// Says goodbye on one connection; reliable messages already sent go first.
+    pub(crate) fn close_connection(&mut self, now: Timestamp, connection: ConnectionId, detail: &str) {
+        self.forget_gone();
+        self.goodbyes.push(connection);
+        self.endpoint.close(now, connection, detail);
+    }
+
+    /// Says goodbye on every connection.
+    pub(crate) fn close(&mut self, now: Timestamp) {
+        self.is_closing = true;
+        let open: Vec<ConnectionId> = self.endpoint.established().chain(self.peers.keys().copied()).collect();
+        for connection in &open {
+            self.endpoint.close(now, *connection, "");
+        }
+        self.goodbyes.extend(open);
+    }
+
+    /// Says goodbye without waiting for anything that was sent before.
+    pub(crate) fn hurry(&mut self, now: Timestamp) {
+        for connection in &self.goodbyes {
+            self.endpoint.abort(now, *connection, Reason::Closed, "");
+        }
+    }
+
+    /// Returns true if the slot was closed and everybody has heard its goodbye, or will never hear anything.
+    pub(crate) fn is_done(&mut self) -> bool {
+        // Not the endpoint's own `is_idle`: that also waits for remote sides that might repeat a goodbye of theirs.
+        self.goodbyes
+            .retain(|connection| self.endpoint.connection_stats(*connection).is_some());
+        self.is_closing
+            && self.goodbyes.is_empty()
+            && self.batch.is_empty()
+            && self.pipe.as_ref().is_none_or(|pipe| pipe.in_flight() == 0)
+    }
+
+    fn forget_gone(&mut self) {
+        self.goodbyes
+            .retain(|connection| self.endpoint.connection_stats(*connection).is_some());
     }
 
     /// Puts a new endpoint in the place of one that failed, and returns the peers that are lost with it.
     pub(crate) fn start_over(&mut self, seed: [u8; 32]) -> BTreeMap<ConnectionId, PeerId> {
         self.endpoint = Endpoint::new(self.config.clone(), seed);
         self.batch = SendBatch::default();
+        self.goodbyes.clear();
         std::mem::take(&mut self.peers)
     }
 
