@@ -74,7 +74,8 @@ sim: ## two endpoints on a bad network in virtual time; SIM_ARGS="--help" tells 
 fuzz: .tools/bin/cargo-fuzz ## every fuzz target, FUZZ_SECONDS each (60)
 	cd crates/proto && for target in $(FUZZ_TARGETS); do \
 		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
-		RUSTC_BOOTSTRAP=1 $(CURDIR)/.tools/bin/cargo-fuzz run $$target -- \
+		mkdir -p fuzz/target/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CURDIR)/.tools/bin/cargo-fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1; \
 	done
 

@@ -87,7 +87,11 @@ pub(crate) fn packet(data: &[u8]) {
         }
         Ok(datagram) => {
             datagram.emit(&mut again);
-            assert_eq!(again, data);
+            // A question may be longer than it must be, with zeros.
+            assert!(
+                data.starts_with(&again) && data[again.len()..].iter().all(|&byte| byte == 0),
+                "{datagram:?}"
+            );
         }
         Err(_) => {}
     }
@@ -275,16 +279,30 @@ impl Conversation {
         }
     }
 
-    /// Makes the network good, and checks that what was promised is kept.
+    /// Makes the network good for twenty seconds, 5 ms each way, and checks that what was promised is kept.
     fn settle(&mut self) {
-        for _ in 0..2000 {
-            self.now += Duration::from_millis(5);
-            self.carry();
+        let end = self.now + Duration::from_secs(20);
+        while self.now < end && !self.sides.iter().any(|side| side.has_ended) {
+            let next = self
+                .sides
+                .iter_mut()
+                .filter_map(|side| match side.endpoint.poll_output(self.now) {
+                    Output::Timeout(when) => when,
+                    Output::Datagram { .. } => unreachable!("all was carried"),
+                });
+            let next = next.min().unwrap_or(end);
+            let is_quiet = self.sides.iter().all(|side| side.incoming.is_empty());
+            self.now = if is_quiet {
+                next.max(self.now + Duration::from_millis(1))
+            } else {
+                self.now + Duration::from_millis(5)
+            };
             for side in 0..2 {
                 for _ in 0..self.sides[side].incoming.len() {
                     self.deliver(side);
                 }
             }
+            self.carry();
         }
         if self.sides.iter().any(|side| side.has_ended) {
             return; // it was lost for too long on the way, and has said so
