@@ -1,6 +1,6 @@
 //! The base of the Python class `Network`: sending, taking, and opening and closing what it holds.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -81,7 +81,6 @@ impl Network {
         let watched = *lock(&self.watched);
         let mut events = Vec::with_capacity(taken.len());
         let mut is_plain = true;
-        let mut aborted = BTreeSet::new();
         let mut last: Option<Py<Peer>> = None;
         let mut interruption = None;
         for PeerEvent {
@@ -108,7 +107,7 @@ impl Network {
                     sequence_id,
                     data,
                 } => {
-                    if aborted.contains(&id) {
+                    if open.is_unreadable(id) {
                         last = Some(peer);
                         continue;
                     }
@@ -121,8 +120,7 @@ impl Network {
                             is_lossy: delivery.is_lossy,
                         },
                         Err(Unreadable::Bad(detail)) => {
-                            aborted.insert(id);
-                            open.abort_for_bad_data(py, id, &detail);
+                            open.close_as_unreadable(py, id, detail);
                             last = Some(peer);
                             continue;
                         }
@@ -156,7 +154,10 @@ impl Network {
                 IoEvent::Disconnected { reason, detail } => {
                     peer.get().mark_closed();
                     open.remove_peer(id);
-                    let detail = explained(reason, detail, peer.get().url());
+                    let (reason, detail) = match open.take_unreadable(id) {
+                        Some(detail) => (Reason::BadData, detail),
+                        None => (reason, explained(reason, detail, peer.get().url())),
+                    };
                     Body::Disconnected {
                         reason: reason.name(),
                         detail,

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netplay_io::{ListenerId, Message, PeerId, SendError, Target};
+use netplay_io::{ListenerId, MAX_DETAIL_LEN, Message, PeerId, SendError, Target};
 use pyo3::prelude::*;
 
 use crate::errors;
 use crate::listener::Listener;
-use crate::peer::Peer;
+use crate::peer::{Peer, truncated};
 
 /// How values become bytes: two Python callables.
 pub(crate) struct Codec {
@@ -25,7 +25,9 @@ pub(crate) struct Open {
     pub(crate) codec: Arc<Codec>,
     peers: Mutex<BTreeMap<PeerId, Py<Peer>>>,
     listeners: Mutex<BTreeMap<ListenerId, Py<Listener>>>,
-    /// Peers closed because what they sent could not be read.
+    /// Peers being closed because what they sent could not be read, with the words about it, until their last event.
+    unreadable: Mutex<BTreeMap<PeerId, String>>,
+    /// How many there were.
     pub(crate) bad_data: AtomicU64,
 }
 
@@ -36,6 +38,7 @@ impl Open {
             codec,
             peers: Mutex::default(),
             listeners: Mutex::default(),
+            unreadable: Mutex::default(),
             bad_data: AtomicU64::new(0),
         })
     }
@@ -70,9 +73,20 @@ impl Open {
     }
 
     /// Closes a peer for sending what cannot be read.
-    pub(crate) fn abort_for_bad_data(&self, py: Python<'_>, peer: PeerId, detail: &str) {
+    pub(crate) fn close_as_unreadable(&self, py: Python<'_>, peer: PeerId, detail: String) {
         self.bad_data.fetch_add(1, Relaxed);
-        py.detach(|| self.io.close_peer(peer, detail));
+        py.detach(|| self.io.close_peer(peer, truncated(&detail, MAX_DETAIL_LEN)));
+        lock(&self.unreadable).insert(peer, detail);
+    }
+
+    /// Returns true if a peer is being closed for sending what cannot be read: nothing more of it is wanted.
+    pub(crate) fn is_unreadable(&self, peer: PeerId) -> bool {
+        self.bad_data.load(Relaxed) > 0 && lock(&self.unreadable).contains_key(&peer)
+    }
+
+    /// Returns the words about what could not be read, when the peer's last event has come.
+    pub(crate) fn take_unreadable(&self, peer: PeerId) -> Option<String> {
+        lock(&self.unreadable).remove(&peer)
     }
 
     pub(crate) fn add_peer(&self, py: Python<'_>, peer: &Py<Peer>) {

@@ -313,7 +313,7 @@ pub(crate) fn hex(key: &Key) -> String {
 }
 
 /// Returns the text cut off after at most `limit` bytes, between two characters.
-fn truncated(text: &str, limit: usize) -> &str {
+pub(crate) fn truncated(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len()))
         .rev()
         .find(|at| text.is_char_boundary(*at))

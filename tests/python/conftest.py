@@ -1,0 +1,91 @@
+"""What the tests share: two networks that know each other, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+
+import netplay
+from netplay import Event, Listener, Network, Peer
+
+DEADLINE = 10.0
+"""Seconds after which what should have happened long ago counts as not happening."""
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "netplay-data"
+    monkeypatch.setenv("NETPLAY_DATA_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def networks() -> Iterator[Callable[[], Network]]:
+    """Makes networks that are closed after the test."""
+    made: list[Network] = []
+
+    def make() -> Network:
+        made.append(Network())
+        return made[-1]
+
+    yield make
+    for network in made:
+        network._close_within(0.0)
+
+
+@pytest.fixture
+def default() -> Iterator[None]:
+    """Leaves the network behind the functions of the package closed."""
+    yield
+    netplay.close()
+
+
+class Pair:
+    """A server and a client that are connected."""
+
+    def __init__(self, server: Network, client: Network, url: str, **options: object) -> None:
+        self.server, self.client = server, client
+        self.listener: Listener = server.listen(url, name="Server")
+        self.to_server: Peer = client.connect(self.listener.url, name="Ada")
+        self.to_client: Peer = only(wait_for(server, netplay.NETWORK_CONNECTED)).peer
+        wait_for(client, netplay.NETWORK_CONNECTED)
+
+
+@pytest.fixture(params=["play://127.0.0.1:0", "local://pair"])
+def pair(request: pytest.FixtureRequest, networks: Callable[[], Network]) -> Pair:
+    return Pair(networks(), networks(), request.param)
+
+
+@pytest.fixture
+def udp_pair(networks: Callable[[], Network]) -> Pair:
+    return Pair(networks(), networks(), "play://127.0.0.1:0")
+
+
+def wait_for(network: Network, what: netplay.What, count: int = 1) -> list[Event]:
+    """Takes events until `count` of a kind have come; returns those of that kind."""
+    found: list[Event] = []
+    until = time.monotonic() + DEADLINE
+    while len(found) < count:
+        assert time.monotonic() < until, f"{len(found)} of {count} {what} within {DEADLINE} s"
+        found += [event for event in network.get(0.1) if event.what == what]
+    return found
+
+
+def wait_until(is_done: Callable[[], object], what: str = "it") -> None:
+    """Waits until something is the case, asking every few milliseconds."""
+    until = time.monotonic() + DEADLINE
+    while not is_done():
+        assert time.monotonic() < until, f"{what} did not happen within {DEADLINE} s"
+        time.sleep(0.005)
+
+
+def only(events: list[Event]) -> Event:
+    assert len(events) == 1, events
+    return events[0]

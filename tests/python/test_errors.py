@@ -1,0 +1,149 @@
+"""Every documented error: raised where it is said, catchable as the builtin one would guess, and saying what to do."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+
+import pytest
+from conftest import Pair, wait_for
+
+import netplay
+from netplay import NETWORK_DISCONNECTED, Network, _errors
+
+Make = Callable[[], Network]
+
+TREE = {
+    "NotConnected": ConnectionError,
+    "PeerClosed": ConnectionError,
+    "MessageTooLarge": ValueError,
+    "UnsupportedData": TypeError,
+    "BadURL": ValueError,
+    "ListenFailed": OSError,
+    "NetworkFailed": OSError,
+    "PygameMissing": ImportError,
+}
+
+
+def test_the_tree_is_what_it_is_drawn_as() -> None:
+    assert set(TREE) | {"Error"} == set(_errors.__all__)
+    for name, builtin in TREE.items():
+        kind = getattr(netplay, name)
+        assert issubclass(kind, netplay.Error)
+        assert issubclass(kind, builtin)
+        assert kind.__module__ == "netplay"
+        assert f"{name} ({builtin.__name__})" in (_errors.__doc__ or "")
+
+
+def test_send_before_listen_or_connect_says_what_to_call(networks: Make) -> None:
+    with pytest.raises(netplay.NotConnected, match=r"call listen\(\) or connect\(\) first"):
+        networks().send("x")
+    with pytest.raises(ConnectionError):
+        netplay.send("x")
+
+
+def test_a_listen_or_connect_that_failed_does_not_count(networks: Make) -> None:
+    network = networks()
+    with pytest.raises(netplay.BadURL):
+        network.connect("nonsense")
+    with pytest.raises(netplay.BadURL):
+        network.listen("nonsense")
+    with pytest.raises(netplay.NotConnected):
+        network.send("x")
+
+
+def test_send_to_a_peer_that_is_gone_names_it(pair: Pair) -> None:
+    pair.to_client.close()
+    for send in (lambda: pair.to_client.send("x"), lambda: pair.server.send("x", to=pair.to_client)):
+        with pytest.raises(netplay.PeerClosed, match=r'peer 1 "Ada" at .* is gone; connect\(\) again, or leave it out'):
+            send()
+    assert pair.server.send("x", to=[pair.to_client]) == 0
+    assert pair.server.send("x") == 0
+
+
+def test_a_peer_that_went_without_the_game_knowing_raises_nothing(pair: Pair) -> None:
+    pair.to_server.close()
+    wait_for(pair.client, NETWORK_DISCONNECTED)
+    pair.client.close()
+    # The server's game has not looked yet: its event is still to come.
+    pair.to_client.send("x")
+    pair.server.send("x", to=pair.to_client)
+    wait_for(pair.server, NETWORK_DISCONNECTED)
+    with pytest.raises(netplay.PeerClosed):
+        pair.to_client.send("x")
+
+
+def test_a_peer_of_another_network_is_refused(pair: Pair) -> None:
+    with pytest.raises(ValueError, match=r"to is peer 1 .* of another Network"):
+        pair.client.send("x", to=pair.to_client)
+    with pytest.raises(ValueError, match=r"exclude is peer 1 .* of another Network"):
+        pair.client.send("x", exclude=pair.to_client)
+
+
+def test_a_url_nobody_is_connected_by_says_to_connect(pair: Pair) -> None:
+    with pytest.raises(netplay.NotConnected, match=r'call connect\("play://elsewhere:5000"\) first'):
+        pair.client.send("x", to="play://elsewhere:5000")
+
+
+@pytest.mark.parametrize("wrong", [5, 1.5, object(), [5], [None]])
+def test_to_and_exclude_must_be_peers(pair: Pair, wrong: object) -> None:
+    for word in ("to", "exclude"):
+        with pytest.raises(TypeError, match=f"{word} is a .*, it must be None, a Peer, a URL, or several of them"):
+            pair.client.send("x", **{word: wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("localhost:5000", "scheme"),
+        ("http://localhost", "scheme"),
+        ("tcp://localhost:1", "not there yet"),
+        ("play://localhost:70000", "port"),
+        ("play://localhost:5000/path", "path"),
+        ("play://localhost?lag=5", "query option"),
+        ("play://localhost?loss_pct=200", "query option"),
+        ("play://localhost#k=short", "fragment"),
+        ("play://user@localhost", "host"),
+        ("local://", "host"),
+        ("", "scheme"),
+    ],
+)
+def test_a_bad_url_names_the_part_that_is_wrong(networks: Make, url: str, words: str) -> None:
+    for call in (networks().connect, networks().listen):
+        with pytest.raises(netplay.BadURL, match=words):
+            call(url)
+    with pytest.raises(ValueError, match=words):
+        networks().connect(url)
+
+
+def test_an_address_in_use_or_elsewhere_cannot_be_listened_on(networks: Make) -> None:
+    taken = networks().listen("play://127.0.0.1:0")
+    with pytest.raises(netplay.ListenFailed, match="listens there already") as caught:
+        networks().listen(taken.url)
+    assert isinstance(caught.value, OSError)
+    with pytest.raises(netplay.ListenFailed, match="does not have that address"):
+        networks().listen("play://192.0.2.1:0")
+    networks().listen("local://taken")
+    with pytest.raises(netplay.ListenFailed, match="already"):
+        networks().listen("local://taken")
+
+
+def test_options_out_of_range_name_the_limit(networks: Make) -> None:
+    network = networks()
+    with pytest.raises(ValueError, match="64"):
+        network.connect("local://x", name="n" * 65)
+    with pytest.raises(ValueError, match="64"):
+        network.listen("local://x", version="ä" * 33)
+    for max_peers in (0, -1):
+        with pytest.raises(ValueError, match="max_peers is .*, it must be at least 1"):
+            network.listen("local://x", max_peers=max_peers)
+
+
+def test_sockets_that_hold_a_port_make_listen_fail(networks: Make) -> None:
+    if sys.platform == "win32":
+        pytest.skip("ports are shared otherwise there")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", 0))
+        with pytest.raises(netplay.ListenFailed):
+            networks().listen(f"play://127.0.0.1:{holder.getsockname()[1]}")
