@@ -1,0 +1,165 @@
+//! What was sent, what arrived, and the promises that connect the two. It sees every send and every event of a world and fails
+//! at the first event that breaks a promise:
+//!
+//! - the first event of a connection is `Connected`, or `Disconnected` when it could not be made; nothing follows `Disconnected`;
+//! - `Lost` and `Resumed` take turns;
+//! - what arrives was sent: the same bytes on the same channel, and nothing twice;
+//! - reliable and ordered: sequence ids count up without a gap; lossy and ordered: they grow.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use netplay_netsim::Node;
+use netplay_proto::{Address, Delivery, Event, Message};
+
+use super::End;
+
+/// Everything that was sent and arrived.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    phases: BTreeMap<End, Phase>,
+    /// Calls that the called side has not yet told of: from where, by which name.
+    calls: BTreeMap<(Node, String), Vec<End>>,
+    pairs: BTreeMap<End, End>,
+    lines: BTreeMap<(End, u8, Delivery), Line>,
+    undelivered: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connected,
+    Lost,
+    Disconnected,
+}
+
+/// One channel and delivery, from one end to the other; filed under the end that sends.
+#[derive(Default)]
+struct Line {
+    next_to_send: u64,
+    next_to_arrive: u64,
+    /// Sent and not arrived.
+    on_the_way: BTreeMap<u64, (Duration, Bytes)>,
+}
+
+impl Ledger {
+    /// Returns the same connection as the other side sees it, None as long as one of them does not know of it.
+    pub(crate) fn other(&self, end: End) -> Option<End> {
+        self.pairs.get(&end).copied()
+    }
+
+    /// Returns whether an end has been told that it is connected and not that it is no longer.
+    pub(crate) fn is_connected(&self, end: End) -> bool {
+        matches!(self.phases.get(&end), Some(Phase::Connected | Phase::Lost))
+    }
+
+    /// Returns how many reliable messages were sent and have not arrived.
+    pub(crate) fn undelivered(&self) -> usize {
+        self.undelivered
+    }
+
+    /// Returns how many lossy messages were sent by an end, and how many of them have not arrived.
+    pub(crate) fn lossy_sent_and_missing(&self, end: End, channel: u8, delivery: Delivery) -> (u64, u64) {
+        let line = self.lines.get(&(end, channel, delivery));
+        line.map_or((0, 0), |line| (line.next_to_send, line.on_the_way.len() as u64))
+    }
+
+    pub(crate) fn handle_call(&mut self, end: End, node: Node, name: String) {
+        self.calls.entry((node, name)).or_default().push(end);
+    }
+
+    pub(crate) fn handle_send(&mut self, now: Duration, end: End, message: &Message, sequence_id: u64) {
+        let line = self.lines.entry((end, message.channel, message.delivery)).or_default();
+        assert_eq!(sequence_id, line.next_to_send, "sequence ids count up from 0");
+        line.next_to_send += 1;
+        line.on_the_way.insert(sequence_id, (now, message.data.clone()));
+        self.undelivered += usize::from(!message.delivery.is_lossy);
+    }
+
+    /// Checks an event against the promises; returns how long a message was on the way.
+    pub(crate) fn handle_event(&mut self, now: Duration, end: End, event: &Event) -> Option<Duration> {
+        let phase = self.phases.get(&end).copied();
+        let next = match (phase, event) {
+            (None, Event::Connected { .. }) => Phase::Connected,
+            (Some(Phase::Connected), Event::Lost { .. }) => Phase::Lost,
+            (Some(Phase::Lost), Event::Resumed { .. }) => Phase::Connected,
+            (Some(phase @ (Phase::Connected | Phase::Lost)), Event::Message { .. }) => phase,
+            (None | Some(Phase::Connected | Phase::Lost), Event::Disconnected { .. }) => Phase::Disconnected,
+            _ => panic!("{end:?} in phase {phase:?} at {now:?} was told {event:?}"),
+        };
+        self.phases.insert(end, next);
+        match event {
+            Event::Connected {
+                remote_name,
+                path,
+                is_incoming: true,
+                ..
+            } => {
+                let Address::Virtual(node) = path.remote else {
+                    panic!("no such path: {path:?}")
+                };
+                let calls = self.calls.get_mut(&(node, remote_name.clone()));
+                let caller = calls.and_then(|calls| if calls.is_empty() { None } else { Some(calls.remove(0)) });
+                let caller = caller.unwrap_or_else(|| panic!("nobody called as {remote_name:?} from {path:?}"));
+                self.pairs.insert(caller, end);
+                self.pairs.insert(end, caller);
+                None
+            }
+            Event::Disconnected { .. } => {
+                // A call that failed; the next one under the same name is another.
+                self.calls
+                    .values_mut()
+                    .for_each(|calls| calls.retain(|&call| call != end));
+                None
+            }
+            Event::Message {
+                channel,
+                delivery,
+                sequence_id,
+                data,
+                ..
+            } => Some(self.handle_arrival(now, end, (*channel, *delivery), *sequence_id, data)),
+            _ => None,
+        }
+    }
+
+    fn handle_arrival(
+        &mut self,
+        now: Duration,
+        end: End,
+        (channel, delivery): (u8, Delivery),
+        sequence_id: u64,
+        data: &Bytes,
+    ) -> Duration {
+        let sender = self
+            .pairs
+            .get(&end)
+            .copied()
+            .expect("a message comes after `Connected`");
+        let what = || format!("{end:?} at {now:?}, channel {channel}, {delivery:?}, message {sequence_id}");
+        let line = self.lines.get_mut(&(sender, channel, delivery));
+        let line = line.unwrap_or_else(|| panic!("{}: nothing was sent there", what()));
+        let (sent_at, sent) = line.on_the_way.remove(&sequence_id).unwrap_or_else(|| {
+            panic!("{}: not sent, or arrived before", what());
+        });
+        assert!(
+            sent == data,
+            "{}: {} bytes were sent, {} other ones arrived",
+            what(),
+            sent.len(),
+            data.len()
+        );
+        match (delivery.is_lossy, delivery.is_ordered) {
+            (false, true) => assert_eq!(sequence_id, line.next_to_arrive, "{}: out of order", what()),
+            (true, true) => assert!(
+                sequence_id >= line.next_to_arrive,
+                "{}: older than the last one",
+                what()
+            ),
+            (_, false) => {}
+        }
+        line.next_to_arrive = sequence_id + 1;
+        self.undelivered -= usize::from(!delivery.is_lossy);
+        now - sent_at
+    }
+}
