@@ -329,9 +329,11 @@ impl Network {
     fn patiently<T>(&self, open: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
         let until = Instant::now() + PORT_PATIENCE;
         loop {
+            // Asked first: what is let go of after a failed try is worth another.
+            let is_letting_go = self.inner.shared.is_letting_go();
             let result = open();
             let is_taken = matches!(&result, Err(error) if error.kind() == std::io::ErrorKind::AddrInUse);
-            if !is_taken || Instant::now() >= until || !self.inner.shared.is_letting_go() {
+            if !is_taken || !is_letting_go || Instant::now() >= until {
                 return result;
             }
             std::thread::sleep(Duration::from_millis(2));
