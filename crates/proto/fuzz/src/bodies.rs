@@ -279,9 +279,11 @@ impl Conversation {
         }
     }
 
-    /// Makes the network good for twenty seconds, 5 ms each way, and checks that what was promised is kept.
+    /// Makes the network good for two minutes, 5 ms each way, and checks that what was promised is kept.
+    ///
+    /// Two minutes, because what arrives half a minute late makes the round trip look as long, and so the timers.
     fn settle(&mut self) {
-        let end = self.now + Duration::from_secs(20);
+        let end = self.now + Duration::from_secs(120);
         while self.now < end && !self.sides.iter().any(|side| side.has_ended) {
             let next = self
                 .sides
