@@ -1,6 +1,7 @@
 # ruff: noqa: D103 (the names of tests are their sentences)
 """The examples as a player starts them, under SDL's dummy driver: nothing to see, but all drawn and all sent."""
 
+import contextlib
 import os
 import re
 import socket
@@ -33,6 +34,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_until_somebody_listens(port: int) -> None:
+    """Knocks at a UDP port until nobody refuses."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(ConnectionRefusedError):
+            probe.connect(("127.0.0.1", port))
+            for _ in range(2):  # the answer to the first knock is an error at the second
+                probe.send(b"anybody there?")
+                time.sleep(0.1)
+            return
+
+
 def test_the_list_names_every_example() -> None:
     printed = run("netplay.examples").stdout
     for name in ("hello", "chat", "demo"):
@@ -40,25 +53,26 @@ def test_the_list_names_every_example() -> None:
 
 
 def test_hello_started_twice_says_hello_both_ways() -> None:
-    command = [sys.executable, "-m", "netplay.examples.hello", f"play://localhost:{free_port()}"]
+    port = free_port()
+    command = [sys.executable, "-m", "netplay.examples.hello", f"play://localhost:{port}"]
     with Running(command) as first:
-        time.sleep(2)  # it is up; the second one would call, too, if it came first
+        wait_until_somebody_listens(port)
         with Running(command) as second:
             assert first.wait_for("says") == "the second window says: hello network."
             assert second.wait_for("says") == "the first window says: hello network."
 
 
 def test_the_game_in_the_readme_runs_as_it_stands_there(tmp_path: Path) -> None:
-    url = f"play://localhost:{free_port()}"
+    port = free_port()
+    url = f"play://localhost:{port}"
     code = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     assert "play://localhost:5000" in code
     game = tmp_path / "game.py"
     game.write_text(code.replace("play://localhost:5000", url), encoding="utf-8")
-    with (
-        Running([sys.executable, "-m", "netplay.examples.hello", url]),
-        Running([sys.executable, str(game)]) as program,
-    ):
-        assert program.wait_for("says") == "the first window says: hello network."
+    with Running([sys.executable, "-m", "netplay.examples.hello", url]):
+        wait_until_somebody_listens(port)
+        with Running([sys.executable, str(game)]) as program:
+            assert program.wait_for("says") == "the first window says: hello network."
 
 
 class Running(demo.Reader):

@@ -35,8 +35,9 @@ class Reader:
         self.thread.start()
 
     def _read(self, output: IO[str]) -> None:
-        for line in output:
-            self.lines.append(line.rstrip("\n"))
+        with output:
+            for line in output:
+                self.lines.append(line.rstrip("\n"))
 
 
 class Program:
