@@ -237,7 +237,10 @@ fn a_download_does_not_delay_the_next_position() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a person is told how long it took; nothing depends on it")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a person is told how long it took; nothing depends on it"
+)]
 fn ten_minutes_of_a_game_take_seconds() {
     // Printed for a person, with --nocapture; no claim is made about the real clock.
     let real = Instant::now();
