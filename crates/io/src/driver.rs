@@ -598,7 +598,7 @@ impl Driver {
                         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
                         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
                     };
-                    let socket = socket_for(&is_family, &|| bind_udp(own).ok().map(Socket::Udp))?;
+                    let socket = socket_for(&is_family, &|| bind_udp(own).ok().map(Socket::udp))?;
                     Some(Path {
                         socket,
                         remote: Address::Ip(*address),

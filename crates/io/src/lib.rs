@@ -9,6 +9,7 @@
 //! | [`url`] | what a game writes to say whom it means |
 //! | [`keys`] | keys, from randomness and from passwords, and as text |
 //! | `shared` | what the game's threads and the I/O thread share; who drives, who wakes whom |
+//! | `wait` | how a thread of the game waits for something to arrive |
 //! | `thread` | the I/O thread, which stands in while the game is busy |
 //! | `driver` | all slots and peers, behind one lock |
 //! | `slot` | one protocol endpoint with its sockets |
@@ -28,6 +29,7 @@ mod socket;
 mod thread;
 pub mod types;
 pub mod url;
+mod wait;
 
 pub use error::{Error, ListenError, ListenErrorKind, UrlError};
 pub use keys::{generate_key, key_from_text, key_to_text};

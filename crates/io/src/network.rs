@@ -319,7 +319,7 @@ impl Network {
                     .iter()
                     .map(|address| format!("{scheme}://{address}"))
                     .collect();
-                Ok((sockets.into_iter().map(Socket::Udp).collect(), port, addresses))
+                Ok((sockets.into_iter().map(Socket::udp).collect(), port, addresses))
             }
         }
     }

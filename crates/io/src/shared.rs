@@ -1,11 +1,11 @@
 //! What the game's threads and the I/O thread share: the driver behind its lock, and how each wakes the other.
 //!
 //! The game's thread drives when it polls. The I/O thread only stands in: for a short while after the game has driven it
-//! stands by, so that a frame's sends leave together and two threads do not fight over the lock. It must not know the
-//! protocol.
+//! stands by, so that a frame's sends leave together and two threads do not fight over the lock; while a thread of the game
+//! watches the sockets itself, it sleeps. How the game waits is in [`wait`](crate::wait). It must not know the protocol.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use netplay_proto::Timestamp;
@@ -15,6 +15,7 @@ use crate::driver::Driver;
 use crate::local::Rouse;
 use crate::slot::Next;
 use crate::types::PeerEvent;
+use crate::wait::{Bell, Lookout};
 
 /// How long after the game's thread has driven the I/O thread stands by. What is sent in this time waits at most this long.
 pub(crate) const STAND_BY: Duration = Duration::from_millis(2);
@@ -25,6 +26,13 @@ pub(crate) const GAME_BUDGET: usize = 2048;
 /// How long closing waits for the I/O thread to end. It takes a few milliseconds, unless the machine is very busy.
 const LET_GO: Duration = Duration::from_millis(200);
 
+/// The I/O thread drives, or watches the sockets.
+const AWAKE: u8 = 0;
+/// The I/O thread will look again within [`STAND_BY`] without being woken.
+const STANDING_BY: u8 = 1;
+/// The I/O thread sleeps until woken: a thread of the game watches the sockets.
+const ASLEEP: u8 = 2;
+
 /// What the threads of a network share.
 pub(crate) struct Shared {
     origin: Instant,
@@ -33,21 +41,23 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     /// The I/O thread was woken and has not driven since.
     wake_pending: AtomicBool,
-    /// The I/O thread stands by: it will drive within [`STAND_BY`] without being woken.
-    is_standing_by: AtomicBool,
+    /// What the I/O thread is doing: one of [`AWAKE`], [`STANDING_BY`], [`ASLEEP`].
+    thread_state: AtomicU8,
     /// When a thread of the game drove last, in microseconds.
     game_drove: AtomicU64,
     /// How many threads of the game wait for the lock or are about to.
     game_wants: AtomicUsize,
-    /// How many threads of the game are in [`wait`](Self::wait).
-    waiting: AtomicUsize,
-    /// Threads in [`wait_stalled`](Self::wait_stalled).
-    watching: AtomicUsize,
+    /// Where one thread of the game may watch the sockets itself.
+    pub(crate) lookout: Lookout,
+    /// How many threads of the game wait for the bell to ring for an event.
+    pub(crate) waiting: AtomicUsize,
+    /// How many wait for it to ring for a game that takes none.
+    pub(crate) watching: AtomicUsize,
+    pub(crate) bell: Bell,
     /// Events that wait, as counted after the last drive.
     events: AtomicUsize,
     /// Since when events wait without the game taking any, in microseconds plus one; 0 when none wait.
-    stalled_since: AtomicU64,
-    bell: Bell,
+    pub(crate) stalled_since: AtomicU64,
     is_closed: AtomicBool,
     /// The I/O thread runs, and may hold sockets open.
     has_thread: AtomicBool,
@@ -62,14 +72,15 @@ impl Shared {
             driver: Mutex::default(),
             wake: Notify::new(),
             wake_pending: AtomicBool::new(false),
-            is_standing_by: AtomicBool::new(false),
+            thread_state: AtomicU8::new(AWAKE),
             game_drove: AtomicU64::new(0),
             game_wants: AtomicUsize::new(0),
+            lookout: Lookout::default(),
             waiting: AtomicUsize::new(0),
             watching: AtomicUsize::new(0),
+            bell: Bell::default(),
             events: AtomicUsize::new(0),
             stalled_since: AtomicU64::new(0),
-            bell: Bell::default(),
             is_closed: AtomicBool::new(false),
             has_thread: AtomicBool::new(false),
             watched_version: AtomicU64::new(0),
@@ -155,7 +166,7 @@ impl Shared {
         }
     }
 
-    /// Returns true if a thread of the game is blocked until something arrives.
+    /// Returns true if a thread of the game is blocked until the bell rings for an event.
     pub(crate) fn is_waited_for(&self) -> bool {
         self.waiting.load(SeqCst) > 0
     }
@@ -168,7 +179,9 @@ impl Shared {
     /// Sees to it that what has been put in is worked on soon. Cheap, and may be called by any thread with or without the
     /// lock.
     pub(crate) fn rouse(&self) {
-        if !self.is_standing_by.load(SeqCst) && !self.wake_pending.swap(true, SeqCst) {
+        if self.lookout.is_manned() {
+            self.lookout.call();
+        } else if self.thread_state.load(SeqCst) != STANDING_BY && !self.wake_pending.swap(true, SeqCst) {
             self.wake.notify_one();
         }
     }
@@ -183,59 +196,41 @@ impl Shared {
         })
     }
 
-    /// Returns how long the I/O thread should go on standing by; None if it should stand in now.
+    /// Returns how long the I/O thread should go on standing by; None if it should do something now.
     pub(crate) fn stand_by(&self) -> Option<Duration> {
         let drove = Timestamp::from_micros(self.game_drove.load(SeqCst));
         let since = self.now().since(drove);
-        let is_standing_by = drove != Timestamp::ZERO && since < STAND_BY && self.waiting.load(SeqCst) == 0;
-        self.is_standing_by.store(is_standing_by, SeqCst);
+        let is_standing_by = drove != Timestamp::ZERO && since < STAND_BY && !self.is_waited_for();
+        self.thread_state
+            .store(if is_standing_by { STANDING_BY } else { AWAKE }, SeqCst);
         is_standing_by.then(|| STAND_BY - since)
+    }
+
+    /// Puts the I/O thread to sleep if a thread of the game watches the sockets; returns true once it is woken again.
+    pub(crate) async fn sleep_while_watched(&self) -> bool {
+        if !self.lookout.is_manned() || self.is_waited_for() {
+            return false;
+        }
+        self.wake_pending.store(false, SeqCst);
+        self.thread_state.store(ASLEEP, SeqCst);
+        // Asked again, because a thread that leaves the lookout wakes only one that it sees asleep.
+        if self.lookout.is_manned() && !self.is_closed() {
+            self.wake.notified().await;
+        }
+        self.thread_state.store(AWAKE, SeqCst);
+        true
+    }
+
+    /// Wakes the I/O thread if it sleeps.
+    pub(crate) fn wake_if_asleep(&self) {
+        if self.thread_state.load(SeqCst) == ASLEEP {
+            self.wake.notify_one();
+        }
     }
 
     /// Says that the I/O thread is about to drive: from now on it must be woken again for what comes later.
     pub(crate) fn begin_stand_in(&self) {
-        self.is_standing_by.store(false, SeqCst);
         self.wake_pending.store(false, SeqCst);
-    }
-
-    /// Blocks until an event waits, the timeout is over, or the network is closed. Returns true if an event waits.
-    pub(crate) fn wait(&self, timeout: Duration) -> bool {
-        let until = Instant::now().checked_add(timeout);
-        // Counted before the drive: an event that comes after it rings the bell.
-        self.waiting.fetch_add(1, SeqCst);
-        self.drive(&mut self.lock());
-        if self.events_waiting() == 0 {
-            // The I/O thread may be standing by, and must now watch the sockets.
-            self.is_standing_by.store(false, SeqCst);
-            self.rouse();
-            self.bell.wait(until, || self.events_waiting() > 0 || self.is_closed());
-        }
-        self.waiting.fetch_sub(1, SeqCst);
-        self.events_waiting() > 0
-    }
-
-    /// Blocks until events have been waiting for `threshold` without the game taking any; false if the network is closed.
-    pub(crate) fn wait_stalled(&self, threshold: Duration) -> bool {
-        self.watching.fetch_add(1, SeqCst);
-        let is_stalled = loop {
-            if self.is_closed() {
-                break false;
-            }
-            let until = match self.stalled_since.load(SeqCst) {
-                0 => None,
-                since => Some(self.instant(Timestamp::from_micros(since - 1) + threshold)),
-            };
-            if until.is_some_and(|until| until <= Instant::now()) {
-                // Counted anew, so that a second call waits its time again.
-                self.stalled_since.store(self.now().as_micros() + 1, SeqCst);
-                break true;
-            }
-            let seen = self.stalled_since.load(SeqCst);
-            self.bell
-                .wait(until, || self.stalled_since.load(SeqCst) != seen || self.is_closed());
-        };
-        self.watching.fetch_sub(1, SeqCst);
-        is_stalled
     }
 
     /// Returns true once the network is closed.
@@ -270,6 +265,7 @@ impl Shared {
             std::thread::sleep(left.min(Duration::from_millis(1)));
         }
         self.wake.notify_one();
+        self.lookout.call();
         self.bell.ring();
         // Until the thread has let go of them, the ports are not free for the next one to listen there.
         self.bell
@@ -291,40 +287,5 @@ impl Shared {
     pub(crate) fn set_has_thread(&self, has_thread: bool) {
         self.has_thread.store(has_thread, SeqCst);
         self.bell.ring();
-    }
-}
-
-/// Something several threads may wait for, about which they ask again when it rings.
-#[derive(Default)]
-struct Bell {
-    lock: Mutex<()>,
-    rung: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        // Taken so that nobody is between asking and falling asleep.
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.rung.notify_all();
-    }
-
-    /// Blocks until `is_done` says so after a ring, or this moment; None for no limit.
-    fn wait(&self, until: Option<Instant>, is_done: impl Fn() -> bool) {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while !is_done() {
-            guard = match until {
-                None => self.rung.wait(guard).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return;
-                    }
-                    self.rung
-                        .wait_timeout(guard, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
-        }
     }
 }

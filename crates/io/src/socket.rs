@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use netplay_proto::{Address, Path};
 use socket2::{Domain, Protocol, Type};
@@ -24,13 +25,18 @@ const PORT_TRIES: usize = 16;
 
 /// One socket of an endpoint.
 pub(crate) enum Socket {
-    /// The operating system's.
-    Udp(UdpSocket),
+    /// The operating system's. A thread that watches it keeps it open.
+    Udp(Arc<UdpSocket>),
     /// A queue inside this process.
     Local(LocalPort),
 }
 
 impl Socket {
+    /// Makes one from the operating system's.
+    pub(crate) fn udp(socket: UdpSocket) -> Self {
+        Self::Udp(Arc::new(socket))
+    }
+
     /// Returns what it is called in statistics.
     pub(crate) const fn transport(&self) -> &'static str {
         match self {
@@ -261,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_batch_arrives_whole_and_what_is_refused_is_counted() {
-        let sender = Socket::Udp(bind_udp((Ipv4Addr::LOCALHOST, 0).into()).unwrap());
+        let sender = Socket::udp(bind_udp((Ipv4Addr::LOCALHOST, 0).into()).unwrap());
         let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         receiver
             .set_read_timeout(Some(std::time::Duration::from_secs(5)))

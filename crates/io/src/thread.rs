@@ -13,6 +13,8 @@
 //!                                           │  watch   │ ──┘
 //!                                           └──────────┘
 //! ```
+//!
+//! While a thread of the game waits and watches the sockets itself, this one sleeps instead of standing in.
 
 use std::io;
 use std::sync::Arc;
@@ -68,6 +70,9 @@ async fn run(shared: &Shared) {
             std::thread::sleep(left);
             continue;
         }
+        if shared.sleep_while_watched().await {
+            continue;
+        }
         shared.begin_stand_in();
         watched.clear_readiness();
         let next = {
@@ -105,7 +110,7 @@ async fn watch(shared: &Shared, watched: &Watched, next: Next, drove: Instant) {
         () = until => {}
         () = watched.readable() => {
             let since = drove.elapsed();
-            if since < PACE && !shared.is_waited_for() {
+            if since < PACE && !shared.is_waited_for() && !shared.lookout.is_manned() {
                 std::thread::sleep(PACE - since);
             }
         }

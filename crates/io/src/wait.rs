@@ -1,0 +1,244 @@
+//! How a thread of the game waits for something to arrive.
+//!
+//! Where the operating system allows it, the waiting thread watches the sockets itself and drives, so that a message needs
+//! no hop from the I/O thread. That is the lookout, and there is place for one. Any other waits for a bell, rung by whoever
+//! drives. It must not know the protocol.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use netplay_proto::Timestamp;
+
+use crate::shared::Shared;
+
+impl Shared {
+    /// Blocks until an event waits, the timeout is over, the network is closed, or a signal has arrived for this thread.
+    /// Returns true if an event waits.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let until = Instant::now().checked_add(timeout);
+        if self.lookout.enter() {
+            self.keep_watch(until);
+            self.lookout.leave();
+            // From here on somebody else must see to the sockets, if the game does not come back at once.
+            self.wake_if_asleep();
+            if self.is_waited_for() {
+                self.rouse();
+            }
+        } else {
+            self.wait_for_bell(until);
+        }
+        self.events_waiting() > 0
+    }
+
+    #[cfg(unix)]
+    fn keep_watch(&self, until: Option<Instant>) {
+        use crate::socket::Socket;
+        let mut watched = Vec::new();
+        let mut version = None;
+        loop {
+            let next = {
+                let mut driver = self.lock();
+                let next = self.drive(&mut driver);
+                if version != Some(driver.sockets_version()) {
+                    version = Some(driver.sockets_version());
+                    watched = driver
+                        .sockets()
+                        .filter_map(|socket| match socket {
+                            Socket::Udp(udp) => Some(std::sync::Arc::clone(udp)),
+                            Socket::Local(_) => None,
+                        })
+                        .collect();
+                }
+                next
+            };
+            let is_over = until.is_some_and(|until| until <= Instant::now());
+            if self.events_waiting() > 0 || self.is_closed() || is_over {
+                return;
+            }
+            if next.has_more {
+                continue;
+            }
+            let deadline = next.at.map(|at| self.instant(at));
+            let first = match (until, deadline) {
+                (Some(until), Some(deadline)) => Some(until.min(deadline)),
+                (one, other) => one.or(other),
+            };
+            if !self.lookout.watch(&watched, first) {
+                return;
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn keep_watch(&self, _until: Option<Instant>) {}
+
+    fn wait_for_bell(&self, until: Option<Instant>) {
+        // Counted before the drive: an event that comes after it rings the bell.
+        self.waiting.fetch_add(1, SeqCst);
+        self.drive(&mut self.lock());
+        if self.events_waiting() == 0 {
+            // The I/O thread may be standing by, and must now watch the sockets.
+            self.wake.notify_one();
+            self.bell.wait(until, || self.events_waiting() > 0 || self.is_closed());
+        }
+        self.waiting.fetch_sub(1, SeqCst);
+    }
+
+    /// Blocks until events have been waiting for `threshold` without the game taking any; false if the network is closed.
+    pub(crate) fn wait_stalled(&self, threshold: Duration) -> bool {
+        self.watching.fetch_add(1, SeqCst);
+        let is_stalled = loop {
+            if self.is_closed() {
+                break false;
+            }
+            let seen = self.stalled_since.load(SeqCst);
+            let until = match seen {
+                0 => None,
+                since => Some(self.instant(Timestamp::from_micros(since - 1) + threshold)),
+            };
+            if until.is_some_and(|until| until <= Instant::now()) {
+                // Counted anew, so that a second call waits its time again. If the game has just taken some, it is not
+                // stalled after all.
+                let again = self.now().as_micros() + 1;
+                if self.stalled_since.compare_exchange(seen, again, SeqCst, SeqCst).is_ok() {
+                    break true;
+                }
+                continue;
+            }
+            self.bell
+                .wait(until, || self.stalled_since.load(SeqCst) != seen || self.is_closed());
+        };
+        self.watching.fetch_sub(1, SeqCst);
+        is_stalled
+    }
+}
+
+/// Something several threads may wait for, about which they ask again when it rings.
+#[derive(Default)]
+pub(crate) struct Bell {
+    lock: Mutex<()>,
+    rung: Condvar,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        // Taken so that nobody is between asking and falling asleep.
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.rung.notify_all();
+    }
+
+    /// Blocks until `is_done` says so after a ring, or this moment; None for no limit.
+    pub(crate) fn wait(&self, until: Option<Instant>, is_done: impl Fn() -> bool) {
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !is_done() {
+            guard = match until {
+                None => self.rung.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return;
+                    }
+                    self.rung
+                        .wait_timeout(guard, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+}
+
+/// The place from which one thread of the game watches the sockets itself.
+#[derive(Default)]
+pub(crate) struct Lookout {
+    is_manned: AtomicBool,
+    /// The thread there was called and has not looked since.
+    is_called: AtomicBool,
+    #[cfg(unix)]
+    line: std::sync::OnceLock<Option<Line>>,
+}
+
+impl Lookout {
+    /// Returns true if a thread is there.
+    pub(crate) fn is_manned(&self) -> bool {
+        self.is_manned.load(SeqCst)
+    }
+}
+
+#[cfg(not(unix))]
+impl Lookout {
+    fn enter(&self) -> bool {
+        false
+    }
+
+    fn leave(&self) {}
+
+    pub(crate) fn call(&self) {}
+}
+
+/// By which the thread in the lookout is called: what is written at one end can be read at the other.
+#[cfg(unix)]
+struct Line {
+    near: std::os::unix::net::UnixStream,
+    far: std::os::unix::net::UnixStream,
+}
+
+#[cfg(unix)]
+impl Line {
+    /// Returns None if the operating system has no more to give.
+    fn new() -> Option<Self> {
+        let (near, far) = std::os::unix::net::UnixStream::pair().ok()?;
+        near.set_nonblocking(true).ok()?;
+        far.set_nonblocking(true).ok()?;
+        Some(Self { near, far })
+    }
+}
+
+#[cfg(unix)]
+impl Lookout {
+    /// Takes the place; false if it is taken, or there is none on this machine.
+    fn enter(&self) -> bool {
+        self.line.get_or_init(Line::new).is_some() && !self.is_manned.swap(true, SeqCst)
+    }
+
+    fn leave(&self) {
+        self.is_manned.store(false, SeqCst);
+    }
+
+    /// Makes the thread in the lookout drive once, now or when it comes next.
+    pub(crate) fn call(&self) {
+        if let Some(Some(line)) = self.line.get()
+            && !self.is_called.swap(true, SeqCst)
+        {
+            // It cannot be full: one byte is written for each time it was emptied.
+            let _ = std::io::Write::write(&mut &line.far, &[1]);
+        }
+    }
+
+    /// Blocks until one of these sockets has something to read, this moment has come, or the thread is called. Returns
+    /// false if a signal arrived, which its receiver may want to act on.
+    fn watch(&self, sockets: &[std::sync::Arc<std::net::UdpSocket>], until: Option<Instant>) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let Some(Some(line)) = self.line.get() else {
+            return false;
+        };
+        let timeout = until.map(|until| {
+            let left = until.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        let mut watched = Vec::with_capacity(sockets.len() + 1);
+        watched.push(PollFd::new(&line.near, PollFlags::IN));
+        watched.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        let result = poll(&mut watched, timeout.as_ref());
+        if !watched[0].revents().is_empty() {
+            let _ = std::io::Read::read(&mut &line.near, &mut [0; 8]);
+            // After reading: a call from now on writes again, and one before is answered by the drive that follows.
+            self.is_called.store(false, SeqCst);
+        }
+        result.is_ok()
+    }
+}
