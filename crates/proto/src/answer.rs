@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::address::Path;
-use crate::call::prologue;
+use crate::call::{FIRST_RTT_GUESS, MAX_FIRST_RTT, prologue};
 use crate::config::{Accept, Identity, Key};
 use crate::noise::{Handshake, Session};
 use crate::time::Timestamp;
@@ -18,7 +18,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct Answer {
     pub(crate) token: u64,
     pub(crate) path: Path,
-    pub(crate) client_id: u32,
     noise: Option<Handshake>,
     reply: Vec<u8>,
     replies: u32,
@@ -43,7 +42,6 @@ pub(crate) enum Finished {
 pub(crate) struct ProvenHello<'a> {
     pub(crate) path: Path,
     pub(crate) token: u64,
-    pub(crate) client_id: u32,
     pub(crate) noise: &'a [u8],
 }
 
@@ -58,11 +56,12 @@ impl Answer {
         server_id: u32,
         seed: [u8; 32],
     ) -> Option<Self> {
-        let prologue = prologue(hello.token, hello.client_id);
+        let prologue = prologue(hello.token);
         let mut noise = Handshake::new(false, identity, &accept.psk, &prologue, seed);
         noise.read(hello.noise).ok()?;
         let mut payload = Vec::new();
         Introduction {
+            connection_id: server_id,
             name: accept.name.clone(),
             version: accept.version.clone(),
             message_size: message_size as u64,
@@ -71,14 +70,12 @@ impl Answer {
         let mut reply = Vec::new();
         Datagram::Reply {
             token: hello.token,
-            server_id,
             noise: &noise.write(&payload),
         }
         .emit(&mut reply);
         Some(Self {
             token: hello.token,
             path: hello.path,
-            client_id: hello.client_id,
             noise: Some(noise),
             reply,
             replies: 0,
@@ -115,9 +112,9 @@ impl Answer {
         };
         let remote_key = noise.remote_key().expect("the third message carries the client's key");
         let first_rtt = if self.replies == 1 {
-            now - self.replied_at
+            (now - self.replied_at).min(MAX_FIRST_RTT)
         } else {
-            Duration::from_millis(100)
+            FIRST_RTT_GUESS
         };
         Finished::Session {
             session: noise.finish(),

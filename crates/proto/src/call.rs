@@ -19,21 +19,26 @@ use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION};
 
 /// The first wait for an answer; each further one doubles, up to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LAST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_millis(500);
 
-/// After this many unanswered tries with a cookie, the call begins anew.
-const TRIES_PER_COOKIE: u32 = 4;
+/// After this many unanswered tries with a cookie, the call begins anew on all paths.
+const TRIES_PER_COOKIE: u32 = 8;
+
+/// The round trip of a handshake is believed up to this: what took longer was lost and asked for again.
+pub(crate) const MAX_FIRST_RTT: Duration = Duration::from_millis(300);
+
+/// The round trip to begin with where the handshake could not measure it.
+pub(crate) const FIRST_RTT_GUESS: Duration = Duration::from_millis(100);
 
 /// How many paths a call may try.
 const MAX_PATHS: usize = 16;
 
 /// What both sides mix into the handshake, so that none of it can be changed on the way.
-pub(crate) fn prologue(token: u64, client_id: u32) -> [u8; 17] {
-    let mut prologue = [0; 17];
+pub(crate) fn prologue(token: u64) -> [u8; 13] {
+    let mut prologue = [0; 13];
     prologue[..4].copy_from_slice(b"npla");
     prologue[4] = PROTOCOL_VERSION;
     prologue[5..13].copy_from_slice(&token.to_le_bytes());
-    prologue[13..].copy_from_slice(&client_id.to_le_bytes());
     prologue
 }
 
@@ -65,7 +70,6 @@ pub(crate) enum Answered {
     /// The keys are made.
     Session {
         session: Session,
-        remote_id: u32,
         remote_key: Key,
         introduction: Introduction,
     },
@@ -81,7 +85,7 @@ impl Call {
         token: u64,
         seed: [u8; 32],
     ) -> Self {
-        let mut noise = Handshake::new(true, identity, &options.psk, &prologue(token, local_id), seed);
+        let mut noise = Handshake::new(true, identity, &options.psk, &prologue(token), seed);
         let hello = noise
             .write(&[])
             .try_into()
@@ -100,7 +104,7 @@ impl Call {
             tries: 0,
             sent_at: now,
             next_try: now,
-            first_rtt: Duration::from_millis(100),
+            first_rtt: FIRST_RTT_GUESS,
         }
     }
 
@@ -166,7 +170,6 @@ impl Call {
             let cookie = self.proof.as_ref().map(|(_, cookie)| cookie);
             let hello = Datagram::Hello {
                 token: self.token,
-                client_id: self.local_id,
                 noise: &self.hello,
                 cookie,
             };
@@ -196,13 +199,18 @@ impl Call {
             return;
         }
         self.measure(now);
+        // One who forges cookies must not make us ask without a pause.
+        self.next_try = if self.proof.is_none() {
+            now
+        } else {
+            self.next_try.min(self.sent_at + FIRST_RETRY).max(now)
+        };
         self.proof = Some((path, *cookie));
         self.tries = 0;
-        self.next_try = now;
     }
 
     /// Takes in the server's half of the handshake.
-    pub(crate) fn handle_reply(&mut self, now: Timestamp, path: Path, server_id: u32, reply: &[u8]) -> Answered {
+    pub(crate) fn handle_reply(&mut self, now: Timestamp, path: Path, reply: &[u8]) -> Answered {
         if self.proof.is_none_or(|(chosen, _)| chosen != path) {
             return Answered::Nothing;
         }
@@ -224,6 +232,7 @@ impl Call {
         };
         let mut payload = Vec::new();
         Introduction {
+            connection_id: self.local_id,
             name: self.options.name.clone(),
             version: self.options.version.clone(),
             message_size: self.message_size as u64,
@@ -231,7 +240,7 @@ impl Call {
         .emit(&mut payload);
         let mut finish = Vec::new();
         Datagram::Finish {
-            server_id,
+            server_id: introduction.connection_id,
             noise: &noise.write(&payload),
         }
         .emit(&mut finish);
@@ -241,7 +250,6 @@ impl Call {
         self.next_try = now;
         Answered::Session {
             session: noise.finish(),
-            remote_id: server_id,
             remote_key,
             introduction,
         }
@@ -250,7 +258,7 @@ impl Call {
     /// Takes the time since the last try as a round trip, if only one try can have been answered.
     fn measure(&mut self, now: Timestamp) {
         if self.tries == 1 {
-            self.first_rtt = now - self.sent_at;
+            self.first_rtt = (now - self.sent_at).min(MAX_FIRST_RTT);
         }
     }
 }

@@ -89,6 +89,15 @@ enum State {
     Gone,
 }
 
+/// A path the remote side may have moved to, as long as it has not answered there.
+#[derive(Debug)]
+struct Candidate {
+    path: Path,
+    token: u64,
+    asked_at: Timestamp,
+    is_check_due: bool,
+}
+
 /// What both handshakes end with.
 pub(crate) struct Opening {
     pub(crate) now: Timestamp,
@@ -126,6 +135,8 @@ pub(crate) struct Connection {
     intake: Intake,
     loss: f64,
     stats: ConnectionStats,
+    candidate: Option<Candidate>,
+    path_answer: Option<(Path, u64)>,
     carried: Vec<Carried>,
     has_violated: bool,
 }
@@ -167,6 +178,8 @@ impl Connection {
             outbox,
             loss: 0.0,
             stats: ConnectionStats::default(),
+            candidate: None,
+            path_answer: None,
             carried: Vec::new(),
             has_violated: false,
         }
@@ -252,6 +265,13 @@ impl Connection {
         self.start_closing(now, reason, detail.to_owned());
     }
 
+    /// Takes note that the client has asked again to finish the handshake: our first packet has not reached it.
+    pub(crate) fn handle_repeated_finish(&mut self) {
+        if self.stats.packets_received == 0 {
+            self.is_ping_due = true;
+        }
+    }
+
     /// Lets a connection that was refused answer the goodbye without the game hearing of it again.
     pub(crate) fn mute(&mut self) {
         self.state = State::Drained {
@@ -279,8 +299,33 @@ impl Connection {
         Some(number)
     }
 
-    /// Takes in the chunks of an opened packet.
-    pub(crate) fn handle_payload(&mut self, now: Timestamp, number: u64, payload: &[u8], inbox: &mut Inbox) {
+    /// Takes note of an authentic packet from another path. If it is the newest, the remote side may have moved (another
+    /// network, another port of its router): we ask there and move when it answers (RFC 9000 §8.2 and §9). Somebody who only
+    /// copies packets cannot answer. `token` must be random.
+    pub(crate) fn consider_path(&mut self, now: Timestamp, path: Path, number: u64, token: u64) {
+        let is_asked = self
+            .candidate
+            .as_ref()
+            .is_some_and(|candidate| candidate.path == path && now - candidate.asked_at < self.rtt.smoothed());
+        if number + 1 == self.replay.expected() && !is_asked {
+            self.candidate = Some(Candidate {
+                path,
+                token,
+                asked_at: now,
+                is_check_due: true,
+            });
+        }
+    }
+
+    /// Takes in the chunks of an opened packet that came by this path.
+    pub(crate) fn handle_payload(
+        &mut self,
+        now: Timestamp,
+        path: Path,
+        number: u64,
+        payload: &[u8],
+        inbox: &mut Inbox,
+    ) {
         self.handle_heard(now, inbox);
         let mut is_eliciting = false;
         for chunk in Chunk::parse_all(payload) {
@@ -288,6 +333,9 @@ impl Connection {
                 .map_err(|_| Violation("a chunk that cannot be read"))
                 .and_then(|chunk| {
                     is_eliciting |= !matches!(chunk, Chunk::Padding | Chunk::Ack(_));
+                    if let Chunk::PathCheck(token) = chunk {
+                        self.path_answer = Some((path, token));
+                    }
                     self.handle_chunk(now, &chunk, inbox)
                 });
             if let Err(Violation(what)) = result {
@@ -300,14 +348,17 @@ impl Connection {
         self.end_flush(now);
     }
 
-    /// Writes the next packet; false if there is nothing to send now.
-    pub(crate) fn poll_packet(&mut self, now: Timestamp, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+    /// Writes the next packet and returns its path; None if there is nothing to send now.
+    pub(crate) fn poll_packet(&mut self, now: Timestamp, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Path> {
         if self.state == State::Gone {
-            return false;
+            return None;
         }
         payload.clear();
         self.carried.clear();
-        let header = PacketHeader::new(self.remote_id, self.flight.next_number(), self.flight.unacked_span());
+        if let Some(path) = self.pack_path(payload) {
+            self.seal(now, payload, true, true, out);
+            return Some(path);
+        }
         let room = MAX_DATAGRAM - PacketHeader::MAX_LEN - TAG_LEN;
         if self.acks.has_news()
             && let Some(largest) = self.acks.emit(now, payload)
@@ -320,7 +371,7 @@ impl Connection {
         let is_eliciting = payload.len() > ack_len;
         if !is_eliciting {
             if ack_len == 0 || self.acks.due().is_none_or(|due| due > now) {
-                return false;
+                return None;
             }
             if self.acks.has_many_ranges() && now - self.last_ping > self.rtt.smoothed() {
                 self.last_ping = now;
@@ -334,15 +385,32 @@ impl Connection {
         if ack_len > 0 {
             self.acks.handle_sent();
         }
+        self.seal(now, payload, is_eliciting, is_app_limited, out);
+        Some(self.path)
+    }
+
+    /// Makes a packet of this payload and takes note of it.
+    fn seal(&mut self, now: Timestamp, payload: &[u8], is_eliciting: bool, is_app_limited: bool, out: &mut Vec<u8>) {
         let number = self.flight.next_number();
         out.clear();
-        header.emit(out);
+        PacketHeader::new(self.remote_id, number, self.flight.unacked_span()).emit(out);
         self.session.seal(number, payload, out);
         self.flight
             .record(now, out.len(), is_eliciting, is_app_limited, &self.carried);
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += out.len() as u64;
-        true
+    }
+
+    /// Writes what goes alone in a packet along a path of its own.
+    fn pack_path(&mut self, payload: &mut Vec<u8>) -> Option<Path> {
+        if let Some((path, token)) = self.path_answer.take() {
+            Chunk::PathAnswer(token).emit(payload);
+            return Some(path);
+        }
+        let candidate = self.candidate.as_mut().filter(|candidate| candidate.is_check_due)?;
+        candidate.is_check_due = false;
+        Chunk::PathCheck(candidate.token).emit(payload);
+        Some(candidate.path)
     }
 
     /// Handles the timers that are due.
@@ -447,7 +515,12 @@ impl Connection {
 
     fn handle_chunk(&mut self, now: Timestamp, chunk: &Chunk<'_>, inbox: &mut Inbox) -> Result<(), Violation> {
         match chunk {
-            Chunk::Padding | Chunk::Ping => (),
+            Chunk::Padding | Chunk::Ping | Chunk::PathCheck(_) => (),
+            Chunk::PathAnswer(token) => {
+                if let Some(candidate) = self.candidate.take_if(|candidate| candidate.token == *token) {
+                    self.path = candidate.path;
+                }
+            }
             Chunk::Ack(ack) => self.handle_ack(now, ack)?,
             Chunk::Credit(total) => self.outbox.handle_credit(*total),
             Chunk::Close { reason, detail } => self.handle_close(now, *reason, detail, inbox),
@@ -483,8 +556,13 @@ impl Connection {
         if let Some(sample) = outcome.rtt_sample {
             self.rtt.update(now, sample, ack.delay.min(MAX_ACK_DELAY * 2));
         }
-        for _ in 0..outcome.acked_packets.min(256) {
+        for _ in 0..(outcome.acked_packets - outcome.late_packets).min(256) {
             self.loss *= 1.0 - LOSS_WEIGHT;
+        }
+        // What was only late was not lost: take it back.
+        self.stats.packets_lost = self.stats.packets_lost.saturating_sub(outcome.late_packets);
+        for _ in 0..outcome.late_packets.min(256) {
+            self.loss = ((self.loss - LOSS_WEIGHT) / (1.0 - LOSS_WEIGHT)).max(0.0);
         }
         if outcome.acked_packets > 0 {
             self.congestion.handle_ack(now, &outcome, &self.rtt);

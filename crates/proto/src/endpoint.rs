@@ -209,28 +209,12 @@ impl Endpoint {
     /// Takes in one datagram. Never fails: nonsense is counted.
     pub fn handle_datagram(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
         let is_known = match Datagram::parse(datagram) {
-            Ok(Datagram::Packet { header, sealed }) => self.handle_packet(now, header, sealed),
-            Ok(Datagram::Hello {
-                token,
-                client_id,
-                noise,
-                cookie,
-            }) => self.handle_hello(
-                now,
-                &ProvenHello {
-                    path,
-                    token,
-                    client_id,
-                    noise,
-                },
-                cookie,
-            ),
+            Ok(Datagram::Packet { header, sealed }) => self.handle_packet(now, path, header, sealed),
+            Ok(Datagram::Hello { token, noise, cookie }) => {
+                self.handle_hello(now, &ProvenHello { path, token, noise }, cookie)
+            }
             Ok(Datagram::Cookie { token, cookie }) => self.handle_cookie(now, path, token, cookie),
-            Ok(Datagram::Reply {
-                token,
-                server_id,
-                noise,
-            }) => self.handle_reply(now, path, token, server_id, noise),
+            Ok(Datagram::Reply { token, noise }) => self.handle_reply(now, path, token, noise),
             Ok(Datagram::Finish { server_id, noise }) => self.handle_finish(now, path, server_id, noise),
             Ok(Datagram::Refuse { token, reason, detail }) => self.handle_refuse(now, path, token, reason, detail),
             Err(ParseError::Version(version)) => self.refuse_version(path, version, datagram),
@@ -349,7 +333,7 @@ impl Endpoint {
 
     // ---- Datagrams in ----
 
-    fn handle_packet(&mut self, now: Timestamp, header: PacketHeader, sealed: &[u8]) -> bool {
+    fn handle_packet(&mut self, now: Timestamp, path: Path, header: PacketHeader, sealed: &[u8]) -> bool {
         let Some(index) = self.index_of_local_id(header.receiver_id) else {
             return false;
         };
@@ -373,7 +357,10 @@ impl Endpoint {
         }) = &mut self.slots[index]
         {
             let id = *id;
-            connection.handle_payload(now, number, &payload, &mut self.inbox);
+            if path != connection.path() {
+                connection.consider_path(now, path, number, self.random.next_u64());
+            }
+            connection.handle_payload(now, path, number, &payload, &mut self.inbox);
             self.stats.violations += u64::from(connection.take_violation());
             if !connection.is_open() {
                 self.forget_established(id);
@@ -483,64 +470,58 @@ impl Endpoint {
         true
     }
 
-    fn handle_reply(&mut self, now: Timestamp, path: Path, token: u64, server_id: u32, noise: &[u8]) -> bool {
+    fn handle_reply(&mut self, now: Timestamp, path: Path, token: u64, noise: &[u8]) -> bool {
         let Some(&index) = self.calls.get(&token) else {
             return false;
         };
-        let Some(mut slot) = self.slots[index].take() else {
+        let Some(slot) = &mut self.slots[index] else {
             return false;
         };
-        slot.stage = match slot.stage {
-            Stage::Calling(mut call) => match call.handle_reply(now, path, server_id, noise) {
-                Answered::Nothing => Stage::Calling(call),
-                Answered::KeyChanged(key) => {
-                    let detail = format!("the server's key is now {}", hex(&key));
-                    self.inbox.push_event(
-                        slot.id,
-                        Event::Disconnected {
-                            reason: Reason::KeyChanged,
-                            detail,
-                        },
-                    );
-                    self.slots[index] = Some(Slot {
-                        stage: Stage::Calling(call),
-                        ..slot
-                    });
-                    self.remove(index);
+        let Stage::Calling(call) = &mut slot.stage else {
+            return true;
+        };
+        let id = slot.id;
+        match call.handle_reply(now, path, noise) {
+            Answered::Nothing => (),
+            Answered::KeyChanged(key) => {
+                let detail = format!("the server's key is now {}", hex(&key));
+                self.end(now, id, Reason::KeyChanged, &detail, false);
+            }
+            Answered::Session {
+                session,
+                remote_key,
+                introduction,
+            } => {
+                let mut outbox = std::mem::replace(&mut call.outbox, Outbox::new(0));
+                let limit = usize::try_from(introduction.message_size).unwrap_or(usize::MAX);
+                if let Some(size) = outbox.set_remote_message_size(limit) {
+                    let detail = format!("a message of {size} bytes waited, the server accepts {limit}");
+                    self.end(now, id, Reason::TooLarge, &detail, false);
                     return true;
                 }
-                Answered::Session {
+                let opening = Opening {
+                    now,
+                    id,
                     session,
-                    remote_id,
-                    remote_key,
+                    remote_id: introduction.connection_id,
+                    path,
+                    is_client: true,
+                    first_rtt: call.first_rtt(),
+                    outbox,
+                };
+                let connection = Box::new(Connection::new(opening, &self.config.limits));
+                let remote = Box::new(Remote {
+                    key: remote_key,
                     introduction,
-                } => {
-                    let mut outbox = std::mem::replace(&mut call.outbox, Outbox::new(0));
-                    outbox.set_remote_message_size(usize::try_from(introduction.message_size).unwrap_or(usize::MAX));
-                    let opening = Opening {
-                        now,
-                        id: slot.id,
-                        session,
-                        remote_id,
-                        path,
-                        is_client: true,
-                        first_rtt: call.first_rtt(),
-                        outbox,
-                    };
-                    let connection = Box::new(Connection::new(opening, &self.config.limits));
-                    Stage::Confirming(
-                        call,
-                        connection,
-                        Box::new(Remote {
-                            key: remote_key,
-                            introduction,
-                        }),
-                    )
+                });
+                if let Some(slot) = self.slots[index].take()
+                    && let Stage::Calling(call) = slot.stage
+                {
+                    let stage = Stage::Confirming(call, connection, remote);
+                    self.slots[index] = Some(Slot { stage, ..slot });
                 }
-            },
-            other => other,
-        };
-        self.slots[index] = Some(slot);
+            }
+        }
         self.touch(now, index);
         true
     }
@@ -554,11 +535,15 @@ impl Endpoint {
         };
         let answer = match &mut slot.stage {
             Stage::Answering(answer) if answer.path == path => answer,
-            // A duplicate: the client asks again until it has our first packet, which is sent again by itself.
-            Stage::Open(_) => return true,
+            // The client asks again until it has our first packet: that one was lost, or is late.
+            Stage::Open(connection) if connection.path() == path => {
+                connection.handle_repeated_finish();
+                self.make_ready(index);
+                return true;
+            }
             _ => return false,
         };
-        let (id, token, remote_id) = (slot.id, answer.token, answer.client_id);
+        let (id, token) = (slot.id, answer.token);
         match answer.finish(now, noise) {
             Finished::NotAuthentic => self.push_refusal(path, token, Reason::WrongPassword, ""),
             Finished::Session {
@@ -573,7 +558,7 @@ impl Endpoint {
                     now,
                     id,
                     session,
-                    remote_id,
+                    remote_id: introduction.connection_id,
                     path,
                     is_client: false,
                     first_rtt,
@@ -677,9 +662,8 @@ impl Endpoint {
         while let Some(&index) = self.ready.front() {
             if let Some(slot) = &mut self.slots[index] {
                 if let Stage::Open(connection) = &mut slot.stage
-                    && connection.poll_packet(now, &mut self.payload, &mut self.out)
+                    && let Some(path) = connection.poll_packet(now, &mut self.payload, &mut self.out)
                 {
-                    let path = connection.path();
                     self.turn += 1;
                     if self.turn >= TURN {
                         self.turn = 0;

@@ -13,6 +13,13 @@ use crate::wire::Ack;
 /// A packet is lost when one sent this many later has been acknowledged (RFC 9002 §6.1.1).
 const PACKET_THRESHOLD: u64 = 3;
 
+/// Reordering that has been seen widens the wait by a quarter of a round trip a step (RFC 8985 §6.2), up to a half: a message
+/// sent twice in vain costs less than one that comes late.
+const MAX_REORDERING: u32 = 2;
+
+/// After this many true losses without a late packet, the wait narrows by a step.
+const LOSSES_PER_STEP: u64 = 16;
+
 /// Probes of a silent path double their distance up to this, so that a path that comes back is found soon.
 const MAX_PROBE_DELAY: Duration = Duration::from_secs(1);
 
@@ -61,10 +68,22 @@ pub(crate) struct AckOutcome {
     pub(crate) acked_bytes: usize,
     /// Packets acknowledged for the first time.
     pub(crate) acked_packets: u64,
+    /// Packets among them that had been declared lost.
+    pub(crate) late_packets: u64,
     /// The rate at which they arrived.
     pub(crate) rate: Option<RateSample>,
     /// The time the largest was under way, if it is newly acknowledged.
     pub(crate) rtt_sample: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PacketState {
+    InFlight,
+    /// Declared lost, but remembered until then: it may only be late.
+    Lost {
+        until: Timestamp,
+    },
+    Settled,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +91,7 @@ struct SentPacket {
     sent_at: Timestamp,
     size: u16,
     carried_len: u16,
-    is_in_flight: bool,
+    state: PacketState,
     is_app_limited: bool,
     /// Where its references begin, counted since the beginning.
     carried_from: u64,
@@ -96,6 +115,11 @@ pub(crate) struct Flight {
     last_sent_at: Timestamp,
     loss_time: Option<Timestamp>,
     probe_count: u32,
+    /// No packet before this number is in flight.
+    oldest: u64,
+    /// How many steps the wait for late packets has been widened.
+    reordering: u32,
+    losses_in_step: u64,
     delivered: u64,
     delivered_at: Timestamp,
     first_sent_at: Timestamp,
@@ -114,6 +138,9 @@ impl Flight {
             last_sent_at: now,
             loss_time: None,
             probe_count: 0,
+            oldest: 0,
+            reordering: 0,
+            losses_in_step: 0,
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
@@ -158,7 +185,11 @@ impl Flight {
             sent_at: now,
             size: size as u16,
             carried_len: carried.len() as u16,
-            is_in_flight: is_eliciting,
+            state: if is_eliciting {
+                PacketState::InFlight
+            } else {
+                PacketState::Settled
+            },
             is_app_limited,
             carried_from: self.carried_base + self.carried.len() as u64,
             delivered: self.delivered,
@@ -171,7 +202,7 @@ impl Flight {
             self.count += 1;
             self.last_sent_at = now;
         } else {
-            self.forget_settled();
+            self.forget_settled(now);
         }
     }
 
@@ -194,13 +225,16 @@ impl Flight {
             }
             for number in (low.max(self.base)..=high).rev() {
                 let packet = &mut self.packets[(number - self.base) as usize];
-                if !packet.is_in_flight {
-                    continue;
-                }
-                packet.is_in_flight = false;
+                let state = std::mem::replace(&mut packet.state, PacketState::Settled);
                 let packet = *packet;
-                self.bytes -= usize::from(packet.size);
-                self.count -= 1;
+                match state {
+                    PacketState::Settled => continue,
+                    PacketState::Lost { .. } => outcome.late_packets += 1,
+                    PacketState::InFlight => {
+                        self.bytes -= usize::from(packet.size);
+                        self.count -= 1;
+                    }
+                }
                 self.delivered += u64::from(packet.size);
                 outcome.acked_bytes += usize::from(packet.size);
                 outcome.acked_packets += 1;
@@ -220,7 +254,11 @@ impl Flight {
             self.largest_acked = self.largest_acked.max(Some(ack.largest));
             outcome.rate = self.sample_rate(now, &packet);
         }
-        self.forget_settled();
+        if outcome.late_packets > 0 {
+            self.reordering = (self.reordering + 1).min(MAX_REORDERING);
+            self.losses_in_step = 0;
+        }
+        self.forget_settled(now);
         Some(outcome)
     }
 
@@ -250,19 +288,25 @@ impl Flight {
         let Some(largest_acked) = self.largest_acked else {
             return (0, 0);
         };
-        let delay = rtt.loss_delay();
+        let delay = rtt.loss_delay() + rtt.smoothed() * self.reordering / 4;
+        // Where packets overtake each other, their count says nothing: time alone decides.
+        let threshold = if self.reordering > 0 {
+            u64::MAX
+        } else {
+            PACKET_THRESHOLD
+        };
         let (mut packets, mut bytes) = (0, 0);
-        for number in self.base..self.next_number().min(largest_acked) {
+        for number in self.oldest.max(self.base)..self.next_number().min(largest_acked) {
             let packet = &mut self.packets[(number - self.base) as usize];
-            if !packet.is_in_flight {
+            if packet.state != PacketState::InFlight {
                 continue;
             }
-            if number + PACKET_THRESHOLD > largest_acked && packet.sent_at + delay > now {
+            if number.saturating_add(threshold) > largest_acked && packet.sent_at + delay > now {
                 // Later packets were sent later still: the first that is left sets the time to look again.
                 self.loss_time = Some(packet.sent_at + delay);
                 break;
             }
-            packet.is_in_flight = false;
+            packet.state = PacketState::Lost { until: now + delay * 2 };
             let packet = *packet;
             self.bytes -= usize::from(packet.size);
             self.count -= 1;
@@ -272,7 +316,12 @@ impl Flight {
                 on_lost(self.carried[(packet.carried_from + at - self.carried_base) as usize]);
             }
         }
-        self.forget_settled();
+        self.losses_in_step += packets;
+        if self.losses_in_step >= LOSSES_PER_STEP {
+            self.losses_in_step = 0;
+            self.reordering = self.reordering.saturating_sub(1);
+        }
+        self.forget_settled(now);
         (packets, bytes)
     }
 
@@ -294,17 +343,27 @@ impl Flight {
     /// Takes note that a probe is due and returns what the oldest packets under way carry, to be sent in it.
     pub(crate) fn handle_probe(&mut self) -> impl Iterator<Item = Carried> + '_ {
         self.probe_count += 1;
-        let oldest = self.packets.iter().filter(|packet| packet.is_in_flight).take(2);
+        let from = self.oldest.saturating_sub(self.base) as usize;
+        let in_flight = |packet: &&SentPacket| packet.state == PacketState::InFlight;
+        let oldest = self.packets.iter().skip(from).filter(in_flight).take(2);
         oldest.flat_map(|packet| {
             (0..u64::from(packet.carried_len))
                 .map(|at| self.carried[(packet.carried_from + at - self.carried_base) as usize])
         })
     }
 
-    fn forget_settled(&mut self) {
+    fn forget_settled(&mut self, now: Timestamp) {
+        self.oldest = self.oldest.max(self.base);
+        while let Some(packet) = self.packets.get((self.oldest - self.base) as usize)
+            && packet.state != PacketState::InFlight
+        {
+            self.oldest += 1;
+        }
         while let Some(packet) = self.packets.front() {
-            if packet.is_in_flight {
-                return;
+            match packet.state {
+                PacketState::InFlight => return,
+                PacketState::Lost { until } if now < until => return,
+                PacketState::Lost { .. } | PacketState::Settled => (),
             }
             self.carried.drain(..usize::from(packet.carried_len));
             self.carried_base += u64::from(packet.carried_len);
@@ -387,6 +446,23 @@ mod tests {
         flight.detect_lost(Timestamp::from_millis(48), &rtt, |carried| lost.push(carried));
         assert_eq!(lost.len(), 4);
         assert!(flight.is_empty());
+    }
+
+    #[test]
+    fn a_late_packet_counts_as_arrived_and_widens_the_wait() {
+        let mut flight = flight_of(5);
+        let now = Timestamp::from_millis(30);
+        let rtt = RttEstimator::new(Timestamp::ZERO, MS * 40);
+        acked(&mut flight, now, &[(4, 4)]);
+        let mut lost = Vec::new();
+        flight.detect_lost(now, &rtt, |carried| lost.push(carried));
+        assert_eq!(lost.len(), 2);
+        assert_eq!(acked(&mut flight, now, &[(4, 4), (0, 0)]), Some(vec![0]));
+        flight.detect_lost(now, &rtt, |_| panic!("nothing is lost yet"));
+        assert_eq!(flight.loss_time(), Some(Timestamp::from_millis(2 + 45 + 10)));
+        flight.record(Timestamp::from_millis(100), 100, false, false, &[]);
+        assert_eq!(flight.base, 1, "the other lost one may still come");
+        assert_eq!(flight.bytes(), 200);
     }
 
     #[test]

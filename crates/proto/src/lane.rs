@@ -51,6 +51,11 @@ impl<T> LaneMap<T> {
         &mut self.lanes[place].1
     }
 
+    /// Returns the lanes in the order of their ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.lanes.iter().map(|(_, lane)| lane)
+    }
+
     fn place(&self, id: LaneId) -> Result<usize, usize> {
         self.lanes.binary_search_by_key(&id, |&(id, _)| id)
     }

@@ -124,9 +124,15 @@ impl Outbox {
         }
     }
 
-    /// Takes note of the largest reliable message that the remote side accepts.
-    pub(crate) fn set_remote_message_size(&mut self, size: usize) {
+    /// Takes note of the largest reliable message that the remote side accepts. Returns the size of one that waits and is
+    /// larger, if there is one.
+    pub(crate) fn set_remote_message_size(&mut self, size: usize) -> Option<usize> {
         self.remote_message_size = size;
+        let sizes = self
+            .lanes
+            .iter()
+            .flat_map(|lane| lane.messages.iter().map(|message| message.data.len()));
+        sizes.max().filter(|&largest| largest > size)
     }
 
     /// Queues a message and returns its sequence id.

@@ -32,11 +32,13 @@ pub enum Reason {
     TooSlow,
     /// A fault of netplay's own, contained.
     Internal,
+    /// A message waited for the connection that the other side turned out not to accept, for its size.
+    TooLarge,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Closed,
         Self::Goodbye,
         Self::TimedOut,
@@ -50,6 +52,7 @@ impl Reason {
         Self::BadData,
         Self::TooSlow,
         Self::Internal,
+        Self::TooLarge,
     ];
 
     /// Returns the name a game sees.
@@ -68,6 +71,7 @@ impl Reason {
             Self::BadData => "bad data",
             Self::TooSlow => "too slow",
             Self::Internal => "internal",
+            Self::TooLarge => "too large",
         }
     }
 
@@ -87,6 +91,7 @@ impl Reason {
             Self::BadData => 10,
             Self::TooSlow => 11,
             Self::Internal => 12,
+            Self::TooLarge => 13,
         }
     }
 

@@ -125,6 +125,7 @@ mod seeds {
         };
         let mut introduction = Vec::new();
         Introduction {
+            connection_id: 7,
             name: "Ada".into(),
             version: "1".into(),
             message_size: 1 << 24,

@@ -7,6 +7,8 @@
 //! | `0x02` | ack | largest (varint), delay in units of 8 µs (varint), length of the first range less one (varint), count of further ranges (1), then per range: gap less one (varint), length less one (varint) |
 //! | `0x03` | credit | total of costs that may be sent since the beginning (varint) |
 //! | `0x04` | close | reason (1), length (1), text |
+//! | `0x05` | path check | token (8); to a path that the receiver may have moved to |
+//! | `0x06` | path answer | the token (8), back on the path it came by |
 //! | `0x80`–`0xff` | message | see [`MessageChunk`] |
 
 use std::time::Duration;
@@ -21,6 +23,8 @@ const PING: u8 = 0x01;
 const ACK: u8 = 0x02;
 const CREDIT: u8 = 0x03;
 const CLOSE: u8 = 0x04;
+const PATH_CHECK: u8 = 0x05;
+const PATH_ANSWER: u8 = 0x06;
 const MESSAGE: u8 = 0x80;
 const LOSSY: u8 = 0x40;
 const UNORDERED: u8 = 0x20;
@@ -48,6 +52,10 @@ pub enum Chunk<'a> {
         /// More, for a person to read.
         detail: &'a str,
     },
+    /// Asks whether the receiver can be reached on the path it has been sent on.
+    PathCheck(u64),
+    /// Says so, with the token of the check.
+    PathAnswer(u64),
     /// A message or a fragment of one.
     Message(MessageChunk<'a>),
 }
@@ -181,6 +189,8 @@ impl<'a> Chunk<'a> {
             PING => Ok(Self::Ping),
             ACK => Ok(Self::Ack(Ack::parse(reader)?)),
             CREDIT => Ok(Self::Credit(reader.varint()?)),
+            PATH_CHECK => Ok(Self::PathCheck(reader.u64()?)),
+            PATH_ANSWER => Ok(Self::PathAnswer(reader.u64()?)),
             CLOSE => Ok(Self::Close {
                 reason: reader.u8()?,
                 detail: reader.short_text(MAX_DETAIL_LEN)?,
@@ -218,6 +228,14 @@ impl<'a> Chunk<'a> {
                 out.push(CLOSE);
                 out.push(*reason);
                 put_short_text(out, detail, MAX_DETAIL_LEN);
+            }
+            Self::PathCheck(token) => {
+                out.push(PATH_CHECK);
+                out.extend_from_slice(&token.to_le_bytes());
+            }
+            Self::PathAnswer(token) => {
+                out.push(PATH_ANSWER);
+                out.extend_from_slice(&token.to_le_bytes());
             }
             Self::Message(message) => message.emit(out),
         }
@@ -383,6 +401,8 @@ mod tests {
             Chunk::Padding,
             Chunk::Ping,
             Chunk::Credit(u64::MAX),
+            Chunk::PathCheck(1 << 60),
+            Chunk::PathAnswer(u64::MAX),
             Chunk::Close {
                 reason: 1,
                 detail: "good night",

@@ -47,16 +47,13 @@ pub enum Datagram<'a> {
     /// | 1 | 4 | `npla` |
     /// | 5 | 1 | protocol version |
     /// | 6 | 8 | token |
-    /// | 14 | 4 | the client's connection id |
-    /// | 18 | 48 | first Noise message |
-    /// | 66 | 1 | 1 if a cookie follows, else 0 |
-    /// | 67 | 24 | cookie |
+    /// | 14 | 48 | first Noise message |
+    /// | 62 | 1 | 1 if a cookie follows, else 0 |
+    /// | 63 | 24 | cookie |
     /// | … | to 1200 | zeros: the answer is never larger than the question |
     Hello {
         /// Chosen by the client at random; the server's answers carry it.
         token: u64,
-        /// The id that packets to the client will carry.
-        client_id: u32,
         /// The first Noise message.
         noise: &'a [u8; FIRST_NOISE_LEN],
         /// The server's cookie, if it has sent one.
@@ -69,12 +66,10 @@ pub enum Datagram<'a> {
         /// To be sent back in the next [`Hello`](Self::Hello).
         cookie: &'a [u8; COOKIE_LEN],
     },
-    /// Answers a proven Hello: type, token (8), the server's connection id (4), second Noise message (the rest).
+    /// Answers a proven Hello: type, token (8), second Noise message (the rest).
     Reply {
         /// The client's token.
         token: u64,
-        /// The id that packets to the server will carry.
-        server_id: u32,
         /// The second Noise message, its payload an [`Introduction`](super::Introduction).
         noise: &'a [u8],
     },
@@ -204,16 +199,11 @@ impl<'a> Datagram<'a> {
             }
             REPLY => {
                 let token = reader.u64()?;
-                let server_id = reader.u32()?;
                 let noise = reader.rest();
                 if noise.len() < SECOND_NOISE_MIN {
                     return Err(ParseError::Truncated);
                 }
-                Ok(Self::Reply {
-                    token,
-                    server_id,
-                    noise,
-                })
+                Ok(Self::Reply { token, noise })
             }
             FINISH => {
                 let server_id = reader.u32()?;
@@ -249,7 +239,6 @@ impl<'a> Datagram<'a> {
             return Err(ParseError::Version(version));
         }
         let token = reader.u64()?;
-        let client_id = reader.u32()?;
         let noise = reader
             .take(FIRST_NOISE_LEN)?
             .try_into()
@@ -262,12 +251,7 @@ impl<'a> Datagram<'a> {
         if reader.rest().iter().any(|&byte| byte != 0) {
             return Err(ParseError::Invalid);
         }
-        Ok(Self::Hello {
-            token,
-            client_id,
-            noise,
-            cookie,
-        })
+        Ok(Self::Hello { token, noise, cookie })
     }
 
     /// Reads the token of a Hello of any protocol version, to address the refusal.
@@ -278,17 +262,11 @@ impl<'a> Datagram<'a> {
     /// Writes the datagram.
     pub fn emit(&self, out: &mut Vec<u8>) {
         match *self {
-            Self::Hello {
-                token,
-                client_id,
-                noise,
-                cookie,
-            } => {
+            Self::Hello { token, noise, cookie } => {
                 out.push(HELLO);
                 out.extend_from_slice(&MAGIC);
                 out.push(PROTOCOL_VERSION);
                 out.extend_from_slice(&token.to_le_bytes());
-                out.extend_from_slice(&client_id.to_le_bytes());
                 out.extend_from_slice(noise);
                 out.push(u8::from(cookie.is_some()));
                 out.extend_from_slice(cookie.map_or(&[], |cookie| cookie.as_slice()));
@@ -299,14 +277,9 @@ impl<'a> Datagram<'a> {
                 out.extend_from_slice(&token.to_le_bytes());
                 out.extend_from_slice(cookie);
             }
-            Self::Reply {
-                token,
-                server_id,
-                noise,
-            } => {
+            Self::Reply { token, noise } => {
                 out.push(REPLY);
                 out.extend_from_slice(&token.to_le_bytes());
-                out.extend_from_slice(&server_id.to_le_bytes());
                 out.extend_from_slice(noise);
             }
             Self::Finish { server_id, noise } => {
@@ -337,13 +310,11 @@ mod tests {
         [
             Datagram::Hello {
                 token: 1,
-                client_id: 2,
                 noise: &[3; 48],
                 cookie: None,
             },
             Datagram::Hello {
                 token: 1,
-                client_id: 2,
                 noise: &[3; 48],
                 cookie: Some(&[4; COOKIE_LEN]),
             },
@@ -353,7 +324,6 @@ mod tests {
             },
             Datagram::Reply {
                 token: 5,
-                server_id: 9,
                 noise: &noise,
             },
             Datagram::Finish {

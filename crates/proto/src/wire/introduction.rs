@@ -3,10 +3,12 @@
 use super::reader::{ParseError, Reader, put_short_text, put_varint};
 use crate::config::MAX_NAME_LEN;
 
-/// The payload of the second and third Noise messages: name length (1), name, version length (1), version, the largest
-/// message this side accepts (varint). Bytes after that belong to later versions and are skipped.
+/// The payload of the second and third Noise messages: connection id (4), name length (1), name, version length (1),
+/// version, the largest message this side accepts (varint). Bytes after that belong to later versions and are skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduction {
+    /// The id that packets to this side must carry.
+    pub connection_id: u32,
     /// The name this side gives itself, at most 64 bytes.
     pub name: String,
     /// The game's version, at most 64 bytes.
@@ -19,6 +21,7 @@ impl Introduction {
     /// Takes an introduction apart. Control characters in the name become U+FFFD: a name is for one line of text.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let mut reader = Reader::new(bytes);
+        let connection_id = reader.u32()?;
         let name = reader.short_text(MAX_NAME_LEN)?;
         let version = reader.short_text(MAX_NAME_LEN)?;
         let message_size = reader.varint()?;
@@ -27,6 +30,7 @@ impl Introduction {
             .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
             .collect();
         Ok(Self {
+            connection_id,
             name,
             version: version.to_owned(),
             message_size,
@@ -35,6 +39,7 @@ impl Introduction {
 
     /// Writes the introduction.
     pub fn emit(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.connection_id.to_le_bytes());
         put_short_text(out, &self.name, MAX_NAME_LEN);
         put_short_text(out, &self.version, MAX_NAME_LEN);
         put_varint(out, self.message_size);
@@ -48,6 +53,7 @@ mod tests {
     #[test]
     fn an_introduction_survives_the_wire_and_truncation() {
         let introduction = Introduction {
+            connection_id: 7,
             name: "Ada".into(),
             version: "pong 2".into(),
             message_size: 1 << 24,
@@ -64,6 +70,7 @@ mod tests {
     fn a_name_has_no_control_characters() {
         let mut bytes = Vec::new();
         Introduction {
+            connection_id: 7,
             name: "A\nB\u{1b}[2J".into(),
             version: String::new(),
             message_size: 1,

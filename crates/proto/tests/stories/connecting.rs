@@ -294,7 +294,6 @@ fn the_handshake_survives_thirty_percent_loss() {
 }
 
 #[test]
-#[ignore = "does not hold yet: the server waits three of what it takes for a round trip, six seconds here"]
 fn a_client_that_asks_again_gets_the_servers_first_packet_again() {
     let mut world = World::new(Conditions::lag(20 * MS));
     let server = world.listen();

@@ -301,7 +301,6 @@ fn a_message_too_large_is_refused_with_the_limit() {
 }
 
 #[test]
-#[ignore = "does not hold yet: the remote side ends it as bad data"]
 fn a_message_queued_before_the_limit_was_known_harms_nothing_else() {
     let limits = Limits {
         message_size: 100_000,

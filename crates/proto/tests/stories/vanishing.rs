@@ -198,7 +198,6 @@ fn a_link_that_comes_and_goes_loses_nothing() {
 }
 
 #[test]
-#[ignore = "does not hold yet: the server goes on answering to the old address"]
 fn a_client_that_changes_its_address_keeps_its_connection() {
     let (mut world, end, other) = connected();
     let talk = |world: &mut World, tick: u64| {
