@@ -61,8 +61,9 @@ class Screen:
         width, height, bytes_per_line, colors = header[4], header[5], header[12], header[19]
         assert (header[11], bytes_per_line) == (32, width * 4), "a screen of another kind than asked for"
         start = header[0] + colors * 12
-        bgra = dump[start : start + bytes_per_line * height]
-        return pygame.image.frombuffer(bgra, (width, height), "BGRA").convert(24)
+        bgra = bytearray(dump[start : start + bytes_per_line * height])
+        bgra[3::4] = b"\xff" * (width * height)  # the fourth byte of a pixel means nothing to X
+        return pygame.image.frombuffer(bgra, (width, height), "BGRA")
 
     def close(self) -> None:
         """Switches it off."""
@@ -108,6 +109,7 @@ def test_two_real_windows_show_what_the_other_one_says(screen: Screen, tmp_path:
         deadline = time.monotonic() + 45
         while ARRIVED not in reader.lines and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
+        time.sleep(0.5)  # the last line still slides in
         picture = screen.picture()
         (ROOT / "out").mkdir(exist_ok=True)
         pygame.image.save(picture, ROOT / "out" / "windows.png")

@@ -53,7 +53,7 @@ VALUES = [
     {},
     [1, (2, [3, (4,)])],
     {"name": "Ada", "position": (3, 4), "tags": ["a", b"b"]},
-    {1: "one", (2, 3): "pair", None: 0, True: 1, 2.5: 2, b"k": 3, (1, ("a",)): 4},
+    {1: "one", (2, 3): "pair", None: 0, False: 1, 2.5: 2, b"k": 3, (1, ("a",)): 4},
     ({1: 2},),
     "text as a value" * 3,
 ]
@@ -124,7 +124,7 @@ class Ship:
     x: int = 1
 
 
-Point = collections.namedtuple("Point", "x y")  # noqa: PYI024 (as games have them)
+Point = collections.namedtuple("Point", "x y")
 itself: list[object] = []
 itself.append(itself)
 itself_in_a_tuple: list[object] = []

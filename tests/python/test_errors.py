@@ -55,7 +55,11 @@ def test_a_listen_or_connect_that_failed_does_not_count(networks: Make) -> None:
 
 def test_send_to_a_peer_that_is_gone_names_it(pair: Pair) -> None:
     pair.to_client.close()
-    for send in (lambda: pair.to_client.send("x"), lambda: pair.server.send("x", to=pair.to_client)):
+    sends: list[Callable[[], int]] = [
+        lambda: pair.to_client.send("x"),
+        lambda: pair.server.send("x", to=pair.to_client),
+    ]
+    for send in sends:
         with pytest.raises(netplay.PeerClosed, match=r'peer 1 "Ada" at .* is gone; connect\(\) again, or leave it out'):
             send()
     assert pair.server.send("x", to=[pair.to_client]) == 0
@@ -136,7 +140,7 @@ def test_options_out_of_range_name_the_limit(networks: Make) -> None:
     with pytest.raises(ValueError, match="64"):
         network.listen("local://x", version="ä" * 33)
     for max_peers in (0, -1):
-        with pytest.raises(ValueError, match="max_peers is .*, it must be at least 1"):
+        with pytest.raises(ValueError, match=r"max_peers is .*, it must be at least 1"):
             network.listen("local://x", max_peers=max_peers)
 
 

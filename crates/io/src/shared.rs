@@ -5,7 +5,8 @@
 //! watches the sockets itself, it sleeps. How the game waits is in [`wait`](crate::wait). It must not know the protocol.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use netplay_proto::Timestamp;
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     /// Since when events wait without the game taking any, in microseconds plus one; 0 when none wait.
     pub(crate) stalled_since: AtomicU64,
     is_closed: AtomicBool,
+    /// The I/O thread, once it has started.
+    pub(crate) thread: OnceLock<Thread>,
     /// The I/O thread runs, and may hold sockets open.
     has_thread: AtomicBool,
     /// The version of the sockets that it holds.
@@ -82,6 +85,7 @@ impl Shared {
             events: AtomicUsize::new(0),
             stalled_since: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
+            thread: OnceLock::new(),
             has_thread: AtomicBool::new(false),
             watched_version: AtomicU64::new(0),
         })
@@ -207,15 +211,17 @@ impl Shared {
     }
 
     /// Puts the I/O thread to sleep if a thread of the game watches the sockets; returns true once it is woken again.
-    pub(crate) async fn sleep_while_watched(&self) -> bool {
+    ///
+    /// Not in the runtime, which would wake it up for every datagram that the other thread takes.
+    pub(crate) fn sleep_while_watched(&self) -> bool {
         if !self.lookout.is_manned() || self.is_waited_for() {
             return false;
         }
         self.wake_pending.store(false, SeqCst);
         self.thread_state.store(ASLEEP, SeqCst);
-        // Asked again, because a thread that leaves the lookout wakes only one that it sees asleep.
-        if self.lookout.is_manned() && !self.is_closed() {
-            self.wake.notified().await;
+        // Asked after that, because who leaves the lookout wakes only a thread seen asleep.
+        while self.thread_state.load(SeqCst) == ASLEEP && self.lookout.is_manned() && !self.is_closed() {
+            std::thread::park();
         }
         self.thread_state.store(AWAKE, SeqCst);
         true
@@ -223,8 +229,13 @@ impl Shared {
 
     /// Wakes the I/O thread if it sleeps.
     pub(crate) fn wake_if_asleep(&self) {
-        if self.thread_state.load(SeqCst) == ASLEEP {
-            self.wake.notify_one();
+        if self
+            .thread_state
+            .compare_exchange(ASLEEP, AWAKE, SeqCst, SeqCst)
+            .is_ok()
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
         }
     }
 
@@ -265,6 +276,7 @@ impl Shared {
             std::thread::sleep(left.min(Duration::from_millis(1)));
         }
         self.wake.notify_one();
+        self.wake_if_asleep();
         self.lookout.call();
         self.bell.ring();
         // Until the thread has let go of them, the ports are not free for the next one to listen there.

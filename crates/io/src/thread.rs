@@ -52,6 +52,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Handle> {
     std::thread::Builder::new()
         .name("netplay-io".to_owned())
         .spawn(move || {
+            let _ = shared.thread.set(std::thread::current());
             shared.set_has_thread(true);
             runtime.block_on(run(&shared));
             shared.set_has_thread(false);
@@ -70,7 +71,7 @@ async fn run(shared: &Shared) {
             std::thread::sleep(left);
             continue;
         }
-        if shared.sleep_while_watched().await {
+        if shared.sleep_while_watched() {
             continue;
         }
         shared.begin_stand_in();

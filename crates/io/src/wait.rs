@@ -80,6 +80,7 @@ impl Shared {
         if self.events_waiting() == 0 {
             // The I/O thread may be standing by, and must now watch the sockets.
             self.wake.notify_one();
+            self.wake_if_asleep();
             self.bell.wait(until, || self.events_waiting() > 0 || self.is_closed());
         }
         self.waiting.fetch_sub(1, SeqCst);
@@ -154,6 +155,7 @@ impl Bell {
 pub(crate) struct Lookout {
     is_manned: AtomicBool,
     /// The thread there was called and has not looked since.
+    #[cfg(unix)]
     is_called: AtomicBool,
     #[cfg(unix)]
     line: std::sync::OnceLock<Option<Line>>,
