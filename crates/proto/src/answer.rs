@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::address::Path;
 use crate::call::{FIRST_RTT_GUESS, MAX_FIRST_RTT, prologue};
 use crate::config::{Accept, Identity, Key};
-use crate::noise::{Handshake, Session};
+use crate::noise::{Handshake, NotAuthentic, Session};
 use crate::time::Timestamp;
 use crate::wire::{Datagram, Introduction};
 
@@ -25,17 +25,12 @@ pub(crate) struct Answer {
     expires: Timestamp,
 }
 
-/// What the client's last message led to.
-pub(crate) enum Finished {
-    /// It was not authentic: another password, or not from the client at all.
-    NotAuthentic,
-    /// The keys are made.
-    Session {
-        session: Session,
-        remote_key: Key,
-        introduction: Introduction,
-        first_rtt: Duration,
-    },
+/// What a handshake ends with.
+pub(crate) struct Finished {
+    pub(crate) session: Session,
+    pub(crate) remote_key: Key,
+    pub(crate) introduction: Introduction,
+    pub(crate) first_rtt: Duration,
 }
 
 /// What a client's Hello says, its cookie checked.
@@ -96,31 +91,23 @@ impl Answer {
         self.expires
     }
 
-    /// Takes in the client's last message.
-    pub(crate) fn finish(&mut self, now: Timestamp, finish: &[u8]) -> Finished {
-        let Some(noise) = &mut self.noise else {
-            return Finished::NotAuthentic;
-        };
-        let Ok(payload) = noise.read(finish) else {
-            return Finished::NotAuthentic;
-        };
-        let Ok(introduction) = Introduction::parse(&payload) else {
-            return Finished::NotAuthentic;
-        };
-        let Some(noise) = self.noise.take() else {
-            return Finished::NotAuthentic;
-        };
+    /// Takes in the client's last message. One that is not authentic was made with another password, or by somebody else.
+    pub(crate) fn finish(&mut self, now: Timestamp, finish: &[u8]) -> Result<Finished, NotAuthentic> {
+        let noise = self.noise.as_mut().ok_or(NotAuthentic)?;
+        let payload = noise.read(finish)?;
+        let introduction = Introduction::parse(&payload).map_err(|_| NotAuthentic)?;
+        let noise = self.noise.take().ok_or(NotAuthentic)?;
         let remote_key = noise.remote_key().expect("the third message carries the client's key");
         let first_rtt = if self.replies == 1 {
             (now - self.replied_at).min(MAX_FIRST_RTT)
         } else {
             FIRST_RTT_GUESS
         };
-        Finished::Session {
+        Ok(Finished {
             session: noise.finish(),
             remote_key,
             introduction,
             first_rtt,
-        }
+        })
     }
 }

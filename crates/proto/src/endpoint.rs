@@ -17,6 +17,7 @@ use crate::connection::{Connection, Opening};
 use crate::cookie::CookieJar;
 use crate::inbox::Inbox;
 use crate::message::{Event, Message, SendError};
+use crate::noise::NotAuthentic;
 use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -545,13 +546,13 @@ impl Endpoint {
         };
         let (id, token) = (slot.id, answer.token);
         match answer.finish(now, noise) {
-            Finished::NotAuthentic => self.push_refusal(path, token, Reason::WrongPassword, ""),
-            Finished::Session {
+            Err(NotAuthentic) => self.push_refusal(path, token, Reason::WrongPassword, ""),
+            Ok(Finished {
                 session,
                 remote_key,
                 introduction,
                 first_rtt,
-            } => {
+            }) => {
                 self.unfinished_answers -= 1;
                 let size = usize::try_from(introduction.message_size).unwrap_or(usize::MAX);
                 let opening = Opening {

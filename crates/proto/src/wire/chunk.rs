@@ -316,7 +316,10 @@ mod tests {
         Chunk::parse_all(bytes).next().expect("there is a byte")
     }
 
-    fn message_chunk() -> impl Strategy<Value = (u8, bool, bool, u8, u64, Option<(usize, usize)>, usize)> {
+    /// Channel, lossy, ordered, kind, sequence id, size and index of a fragment, length of the data.
+    type Fields = (u8, bool, bool, u8, u64, Option<(usize, usize)>, usize);
+
+    fn message_chunk() -> impl Strategy<Value = Fields> {
         let whole = (0..=FRAGMENT_SIZE).prop_map(|len| (None, len));
         let fragment = (FRAGMENT_SIZE + 1..=MAX_LOSSY_SIZE).prop_flat_map(|size| {
             (0..fragment_count(size)).prop_map(move |index| (Some((size, index)), fragment_len(size, index)))
