@@ -34,7 +34,7 @@ Network events arrive in the pygame event queue beside the key presses:
 The functions here are the methods of one `Network` that is made for you. Making it starts nothing.
 """
 
-from ._core import Event, Listener, Peer
+from ._core import Event, Listener, Peer, __version__
 from ._errors import (
     BadURL,
     Error,
@@ -59,8 +59,6 @@ from ._events import (
 from ._network import Network
 from ._trust import forget
 
-__version__ = "0.1.0"
-
 __all__ = [
     "NETWORK",
     "NETWORK_CONNECTED",
@@ -83,6 +81,7 @@ __all__ = [
     "PygameMissing",
     "UnsupportedData",
     "What",
+    "__version__",
     "close",
     "connect",
     "forget",

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
+from typing import Any, Final, Literal, TypeAlias, TypedDict, final, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
 from ._events import What
 
-__all__ = ["Event", "Listener", "Network", "Peer", "_Watcher", "_generate_key", "_measure"]
+__all__ = ["Event", "Listener", "Network", "Peer", "_Watcher", "__version__", "_generate_key", "_measure"]
+
+__version__: Final[str]
 
 _State: TypeAlias = Literal["connecting", "connected", "lost", "closed"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,13 +69,18 @@ def udp_pair(networks: Callable[[], Network]) -> Pair:
     return Pair(networks(), networks(), "play://127.0.0.1:0")
 
 
+_kept: weakref.WeakKeyDictionary[Network, list[Event]] = weakref.WeakKeyDictionary()
+
+
 def wait_for(network: Network, what: netplay.What, count: int = 1) -> list[Event]:
-    """Takes events until `count` of a kind have come; returns those of that kind."""
-    found: list[Event] = []
+    """Takes events until `count` of a kind have come; returns those of that kind, and keeps others for later calls."""
+    kept = _kept.setdefault(network, [])
     until = time.monotonic() + DEADLINE
-    while len(found) < count:
-        assert time.monotonic() < until, f"{len(found)} of {count} {what} within {DEADLINE} s"
-        found += [event for event in network.get(0.1) if event.what == what]
+    while sum(event.what == what for event in kept) < count:
+        assert time.monotonic() < until, f"{kept} and not {count} {what} within {DEADLINE} s"
+        kept += network.get(0.1)
+    found = [event for event in kept if event.what == what]
+    kept[:] = [event for event in kept if event.what != what]
     return found
 
 

@@ -176,6 +176,16 @@ def test_peer_close_tells_the_other_side_why(pair: Pair) -> None:
     pair.to_server.close("twice is fine")
 
 
+def test_what_a_stranger_calls_itself_or_says_can_be_drawn_and_printed(networks: Make) -> None:
+    server, client = networks(), networks()
+    to_server = client.connect(server.listen("play://127.0.0.1:0").url, name="A\0\n\x1b[31m\x9bBé")
+    wait_for(client, NETWORK_CONNECTED)
+    to_server.close("by\re")
+    peer = only(wait_for(server, NETWORK_CONNECTED)).peer
+    assert peer.name == "A���[31m�Bé"
+    assert only(wait_for(server, NETWORK_DISCONNECTED)).detail == "by�e"
+
+
 def test_a_long_goodbye_is_cut_between_two_characters(pair: Pair) -> None:
     pair.to_server.close("ä" * 300)
     event = only(wait_for(pair.server, NETWORK_DISCONNECTED))
@@ -363,7 +373,9 @@ def test_a_peer_that_is_gone_is_freed_even_if_it_holds_itself(networks: Make) ->
     client.connect(server.listen("local://freed").url)
     wait_for(client, NETWORK_CONNECTED)
     peer = only(wait_for(server, NETWORK_CONNECTED)).peer
+    client.send("keep me")
     peer.data["me"] = peer
+    peer.data["event"] = only(wait_for(server, NETWORK_DATA_IN))
     gone = weakref.ref(peer)
     client.close()
     wait_for(server, NETWORK_DISCONNECTED)

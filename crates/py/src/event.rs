@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::peer::Peer;
 
@@ -194,6 +195,14 @@ impl Event {
             }
         }
         Ok(attributes)
+    }
+
+    // A game may keep an event in `peer.data`. There is nothing to clear here: the dict clears itself.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Body::DataIn { data, .. } = &self.body {
+            visit.call(data)?;
+        }
+        visit.call(&self.peer)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -22,6 +22,9 @@ mod peer;
 #[pyo3::pymodule(gil_used = true)]
 mod _core {
     #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]
     use crate::listener::Listener;

@@ -17,7 +17,7 @@ use crate::errors::{self, NotConnected, from_io, from_send};
 use crate::event::{Body, Event};
 use crate::listener::Listener;
 use crate::open::{Codec, Open};
-use crate::peer::{Peer, State, hex};
+use crate::peer::{Peer, State, hex, printable};
 
 /// How long a wait goes on before it looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(100);
@@ -156,7 +156,7 @@ impl Network {
                     open.remove_peer(id);
                     let (reason, detail) = match open.take_unreadable(id) {
                         Some(detail) => (Reason::BadData, detail),
-                        None => (reason, explained(reason, detail, peer.get().url())),
+                        None => (reason, explained(reason, printable(&detail), peer.get().url())),
                     };
                     Body::Disconnected {
                         reason: reason.name(),

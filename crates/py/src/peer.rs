@@ -75,7 +75,7 @@ impl Peer {
     /// Takes in what a finished handshake told.
     pub(crate) fn set_connected(&self, name: &str, key: &Key) {
         // The first handshake stands; there is no second one for a peer.
-        let _ = self.remote.set((name.to_owned(), *key));
+        let _ = self.remote.set((printable(name), *key));
         self.set_state(State::Connected);
     }
 
@@ -138,7 +138,8 @@ impl Peer {
         self.id
     }
 
-    /// The name the remote side gave itself; "" if none, or not connected yet. Neither unique nor verified.
+    /// The name the remote side gave itself; "" if none, or not connected yet. Neither unique nor verified, but free of
+    /// control characters.
     #[getter]
     fn name(&self) -> &str {
         self.remote_name()
@@ -310,6 +311,21 @@ impl Peer {
 /// Writes a key as hexadecimal digits.
 pub(crate) fn hex(key: &Key) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns the remote side's words with every control character replaced: a NUL makes pygame's fonts raise, an escape
+/// sequence recolours a terminal, and a new line forges a line of a chat.
+pub(crate) fn printable(words: &str) -> String {
+    words
+        .chars()
+        .map(|letter| {
+            if letter.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                letter
+            }
+        })
+        .collect()
 }
 
 /// Returns the text cut off after at most `limit` bytes, between two characters.
