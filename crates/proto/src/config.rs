@@ -72,6 +72,9 @@ pub struct Limits {
     pub grace: Duration,
     /// Reliable bytes that may wait for one remote side before it is disconnected as too slow. Its size bounds memory, not rate.
     pub send_queue: usize,
+    /// How many bytes of copies against loss may be sent for each byte of small reliable messages, while a path loses
+    /// packets; 0.0 sends none.
+    pub copies: f64,
 }
 
 impl Default for Limits {
@@ -81,6 +84,7 @@ impl Default for Limits {
             lost_after: Duration::from_secs(3),
             grace: Duration::from_secs(30),
             send_queue: 64 * 1024 * 1024,
+            copies: 4.0,
         }
     }
 }

@@ -17,15 +17,18 @@ use crate::acks::{AckQueue, MAX_ACK_DELAY};
 use crate::address::Path;
 use crate::config::Limits;
 use crate::congestion::CongestionController;
+use crate::copies::{Copies, MAX_COPIED};
 use crate::endpoint::{ConnectionId, ConnectionStats};
 use crate::flight::{Carried, Flight};
 use crate::inbox::Inbox;
 use crate::intake::{Intake, Violation};
+use crate::loss::LossEstimator;
 use crate::message::{Event, Message, SendError};
 use crate::noise::Session;
 use crate::outbox::{Allowed, Outbox};
 use crate::reason::Reason;
 use crate::replay::ReplayWindow;
+use crate::roaming::Roaming;
 use crate::rtt::RttEstimator;
 use crate::time::Timestamp;
 use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader, TAG_LEN};
@@ -51,6 +54,8 @@ enum Timer {
     Loss,
     /// When to probe because no acknowledgement has come.
     Probe,
+    /// When to send copies alone, because no other packet has gone.
+    Copies,
     /// When to ask whether the remote side is there.
     KeepAlive,
     /// When to tell the game that nothing is heard, and later to give up.
@@ -60,10 +65,11 @@ enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Ack,
         Self::Loss,
         Self::Probe,
+        Self::Copies,
         Self::KeepAlive,
         Self::Silence,
         Self::Close,
@@ -87,15 +93,6 @@ enum State {
         until: Timestamp,
     },
     Gone,
-}
-
-/// A path the remote side may have moved to, as long as it has not answered there.
-#[derive(Debug)]
-struct Candidate {
-    path: Path,
-    token: u64,
-    asked_at: Timestamp,
-    is_check_due: bool,
 }
 
 /// What both handshakes end with.
@@ -133,10 +130,10 @@ pub(crate) struct Connection {
     congestion: CongestionController,
     outbox: Outbox,
     intake: Intake,
-    loss: f64,
+    loss: LossEstimator,
     stats: ConnectionStats,
-    candidate: Option<Candidate>,
-    path_answer: Option<(Path, u64)>,
+    roaming: Roaming,
+    copies: Copies,
     carried: Vec<Carried>,
     has_violated: bool,
 }
@@ -176,10 +173,10 @@ impl Connection {
             rtt: RttEstimator::new(now, first_rtt),
             congestion: CongestionController::new(now),
             outbox,
-            loss: 0.0,
+            loss: LossEstimator::new(0.0, LOSS_WEIGHT),
             stats: ConnectionStats::default(),
-            candidate: None,
-            path_answer: None,
+            roaming: Roaming::default(),
+            copies: Copies::new(limits.copies),
             carried: Vec::new(),
             has_violated: false,
         }
@@ -206,8 +203,9 @@ impl Connection {
         ConnectionStats {
             rtt: self.rtt.smoothed(),
             jitter: self.rtt.deviation(),
-            loss: self.loss,
+            loss: self.loss.share(),
             resent: self.outbox.resent,
+            copied: self.outbox.copied,
             queued_bytes: self.outbox.queued_bytes(),
             lossy_dropped: self.stats.lossy_dropped + self.outbox.lossy_dropped,
             ..self.stats.clone()
@@ -299,21 +297,11 @@ impl Connection {
         Some(number)
     }
 
-    /// Takes note of an authentic packet from another path. If it is the newest, the remote side may have moved (another
-    /// network, another port of its router): we ask there and move when it answers (RFC 9000 §8.2 and §9). Somebody who only
-    /// copies packets cannot answer. `token` must be random.
+    /// Takes note of an authentic packet from another path: if it is the newest, the remote side may have moved there.
+    /// `token` must be random.
     pub(crate) fn consider_path(&mut self, now: Timestamp, path: Path, number: u64, token: u64) {
-        let is_asked = self
-            .candidate
-            .as_ref()
-            .is_some_and(|candidate| candidate.path == path && now - candidate.asked_at < self.rtt.smoothed());
-        if number + 1 == self.replay.expected() && !is_asked {
-            self.candidate = Some(Candidate {
-                path,
-                token,
-                asked_at: now,
-                is_check_due: true,
-            });
+        if number + 1 == self.replay.expected() {
+            self.roaming.consider(now, path, token, &self.rtt);
         }
     }
 
@@ -334,7 +322,7 @@ impl Connection {
                 .and_then(|chunk| {
                     is_eliciting |= !matches!(chunk, Chunk::Padding | Chunk::Ack(_));
                     if let Chunk::PathCheck(token) = chunk {
-                        self.path_answer = Some((path, token));
+                        self.roaming.handle_check(path, token);
                     }
                     self.handle_chunk(now, &chunk, inbox)
                 });
@@ -355,7 +343,7 @@ impl Connection {
         }
         payload.clear();
         self.carried.clear();
-        if let Some(path) = self.pack_path(payload) {
+        if let Some(path) = self.roaming.pack(payload) {
             self.seal(now, payload, true, true, out);
             return Some(path);
         }
@@ -367,7 +355,7 @@ impl Connection {
         }
         let ack_len = payload.len();
         self.pack_control(payload);
-        let is_app_limited = self.pack_messages(room, payload);
+        let is_app_limited = self.pack_messages(now, room, payload);
         let is_eliciting = payload.len() > ack_len;
         if !is_eliciting {
             if ack_len == 0 || self.acks.due().is_none_or(|due| due > now) {
@@ -401,18 +389,6 @@ impl Connection {
         self.stats.bytes_sent += out.len() as u64;
     }
 
-    /// Writes what goes alone in a packet along a path of its own.
-    fn pack_path(&mut self, payload: &mut Vec<u8>) -> Option<Path> {
-        if let Some((path, token)) = self.path_answer.take() {
-            Chunk::PathAnswer(token).emit(payload);
-            return Some(path);
-        }
-        let candidate = self.candidate.as_mut().filter(|candidate| candidate.is_check_due)?;
-        candidate.is_check_due = false;
-        Chunk::PathCheck(candidate.token).emit(payload);
-        Some(candidate.path)
-    }
-
     /// Handles the timers that are due.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp, inbox: &mut Inbox) {
         for timer in Timer::ALL {
@@ -442,6 +418,7 @@ impl Connection {
             Timer::Probe if is_talking && self.flight.loss_time().is_none() => {
                 self.flight.probe_time(&self.rtt, MAX_ACK_DELAY)
             }
+            Timer::Copies if matches!(self.state, State::Open | State::Flushing { .. }) => self.copies.deadline(),
             Timer::KeepAlive if self.state == State::Open && self.flight.is_empty() => {
                 Some(self.last_heard.max(self.last_ping) + self.keep_alive)
             }
@@ -453,13 +430,14 @@ impl Connection {
                 State::Flushing { until, .. } | State::Closing { until, .. } | State::Drained { until } => Some(*until),
                 State::Open | State::Gone => None,
             },
-            Timer::Probe | Timer::KeepAlive | Timer::Silence => None,
+            Timer::Probe | Timer::Copies | Timer::KeepAlive | Timer::Silence => None,
         }
     }
 
     fn handle_timer(&mut self, now: Timestamp, timer: Timer, inbox: &mut Inbox) {
         match timer {
-            Timer::Ack => (),
+            // The packet that is due takes them along.
+            Timer::Ack | Timer::Copies => (),
             Timer::Loss => self.detect_lost(now),
             Timer::Probe => {
                 self.probes_due = 2;
@@ -517,8 +495,8 @@ impl Connection {
         match chunk {
             Chunk::Padding | Chunk::Ping | Chunk::PathCheck(_) => (),
             Chunk::PathAnswer(token) => {
-                if let Some(candidate) = self.candidate.take_if(|candidate| candidate.token == *token) {
-                    self.path = candidate.path;
+                if let Some(path) = self.roaming.handle_answer(*token) {
+                    self.path = path;
                 }
             }
             Chunk::Ack(ack) => self.handle_ack(now, ack)?,
@@ -556,14 +534,10 @@ impl Connection {
         if let Some(sample) = outcome.rtt_sample {
             self.rtt.update(now, sample, ack.delay.min(MAX_ACK_DELAY * 2));
         }
-        for _ in 0..(outcome.acked_packets - outcome.late_packets).min(256) {
-            self.loss *= 1.0 - LOSS_WEIGHT;
-        }
-        // What was only late was not lost: take it back.
+        // What was only late was not lost: it is taken back.
         self.stats.packets_lost = self.stats.packets_lost.saturating_sub(outcome.late_packets);
-        for _ in 0..outcome.late_packets.min(256) {
-            self.loss = ((self.loss - LOSS_WEIGHT) / (1.0 - LOSS_WEIGHT)).max(0.0);
-        }
+        self.loss.handle_arrived(outcome.acked_packets, outcome.late_packets);
+        self.copies.handle_arrived(outcome.acked_packets, outcome.late_packets);
         if outcome.acked_packets > 0 {
             self.congestion.handle_ack(now, &outcome, &self.rtt);
         }
@@ -592,9 +566,8 @@ impl Connection {
             Carried::Ack(_) => (),
         });
         self.stats.packets_lost += packets;
-        for _ in 0..packets.min(256) {
-            self.loss += (1.0 - self.loss) * LOSS_WEIGHT;
-        }
+        self.loss.handle_lost(packets);
+        self.copies.handle_lost(packets);
     }
 
     fn handle_close(&mut self, now: Timestamp, reason: u8, detail: &str, inbox: &mut Inbox) {
@@ -674,7 +647,7 @@ impl Connection {
     }
 
     /// Packs messages as far as the path allows. Returns true if the path could take more than the game has to send.
-    fn pack_messages(&mut self, room: usize, payload: &mut Vec<u8>) -> bool {
+    fn pack_messages(&mut self, now: Timestamp, room: usize, payload: &mut Vec<u8>) -> bool {
         if !matches!(self.state, State::Open | State::Flushing { .. }) {
             return true;
         }
@@ -683,14 +656,39 @@ impl Connection {
             has_small: under_way < window + SMALL_EXTRA || self.probes_due > 0,
             has_bulk: under_way < window,
         };
+        let end = room.max(payload.len());
         if allowed.has_small {
             self.outbox
-                .pack(room.saturating_sub(payload.len()), allowed, payload, &mut self.carried);
+                .pack(end - payload.len(), allowed, payload, &mut self.carried);
+        }
+        if self.copies.is_due(now) || self.carried.iter().any(|carried| !matches!(carried, Carried::Ack(_))) {
+            self.pack_copies(now, end, payload);
         }
         under_way + payload.len() < window
             && !self.outbox.has_work(Allowed {
                 has_small: true,
                 has_bulk: true,
             })
+    }
+
+    /// Packs copies of what was sent before, and takes note of what goes for the first time.
+    fn pack_copies(&mut self, now: Timestamp, end: usize, payload: &mut Vec<u8>) {
+        let Self {
+            copies,
+            outbox,
+            carried,
+            ..
+        } = self;
+        let fresh = carried.len();
+        copies.pack(now, |unit| outbox.pack_copy(unit, end, payload, carried));
+        if copies.is_active() {
+            for carried in &carried[..fresh] {
+                if let Carried::Unit(unit) = carried
+                    && let Some(size) = outbox.unit_len(*unit).filter(|&size| size <= MAX_COPIED)
+                {
+                    copies.push(now, *unit, size);
+                }
+            }
+        }
     }
 }

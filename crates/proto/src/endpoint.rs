@@ -73,8 +73,10 @@ pub struct ConnectionStats {
     pub bytes_sent: u64,
     /// UDP payload bytes received in packets that authenticated.
     pub bytes_received: u64,
-    /// Reliable messages or fragments sent again.
+    /// Reliable messages or fragments sent again because they were lost.
     pub resent: u64,
+    /// Copies of small reliable messages sent against loss.
+    pub copied: u64,
     /// Reliable bytes accepted by `send` and not acknowledged yet, with 64 for each message.
     pub queued_bytes: usize,
     /// Messages delivered to the game.

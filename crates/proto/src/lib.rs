@@ -20,6 +20,8 @@
 //! | `lane`, `credit` | one channel and delivery; what a remote side may make us hold |
 //! | `flight`, `acks`, `ranges`, `rtt` | packets under way, acknowledgements owed, the round trip |
 //! | `congestion` | how much may be under way |
+//! | `loss`, `copies` | what the path loses, and what is sent once more because of it |
+//! | `roaming` | whether the remote side has moved to another path |
 
 mod acks;
 pub mod address;
@@ -29,18 +31,21 @@ pub mod config;
 mod congestion;
 mod connection;
 mod cookie;
+mod copies;
 mod credit;
 pub mod endpoint;
 mod flight;
 mod inbox;
 mod intake;
 mod lane;
+mod loss;
 pub mod message;
 mod noise;
 mod outbox;
 mod ranges;
 pub mod reason;
 mod replay;
+mod roaming;
 mod rtt;
 pub mod time;
 pub mod wire;

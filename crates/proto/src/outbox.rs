@@ -55,6 +55,8 @@ pub(crate) struct Outbox {
     remote_message_size: usize,
     /// Units sent again.
     pub(crate) resent: u64,
+    /// Units sent once more before anything was known of them.
+    pub(crate) copied: u64,
     /// Lossy messages dropped because the queue was full.
     pub(crate) lossy_dropped: u64,
 }
@@ -120,6 +122,7 @@ impl Outbox {
             queued_bytes: 0,
             remote_message_size,
             resent: 0,
+            copied: 0,
             lossy_dropped: 0,
         }
     }
@@ -279,6 +282,39 @@ impl Outbox {
         }
         self.resend.push_back(unit);
         true
+    }
+
+    /// Returns the size of a whole message that has not been acknowledged, None for a fragment.
+    pub(crate) fn unit_len(&mut self, unit: Unit) -> Option<usize> {
+        let message = self.lanes.get_mut(LaneId(unit.lane))?.message(unit.sequence_id)?;
+        (unit.index == Unit::WHOLE && !message.is_acked(unit.index)).then_some(message.data.len())
+    }
+
+    /// Packs a unit once more and returns the bytes it took: 0 if it needs no copy any more, None if it does not fit.
+    pub(crate) fn pack_copy(
+        &mut self,
+        unit: Unit,
+        end: usize,
+        out: &mut Vec<u8>,
+        carried: &mut Vec<Carried>,
+    ) -> Option<usize> {
+        let Some(message) = self
+            .lanes
+            .get_mut(LaneId(unit.lane))
+            .and_then(|lane| lane.message(unit.sequence_id))
+            .filter(|message| matches!(message.state, OutState::UnderWay))
+        else {
+            return Some(0);
+        };
+        let chunk = message.chunk(LaneId(unit.lane), unit);
+        let len = chunk_len(&chunk);
+        if out.len() + len > end {
+            return None;
+        }
+        Chunk::Message(chunk).emit(out);
+        carried.push(Carried::Unit(unit));
+        self.copied += 1;
+        Some(len)
     }
 
     fn push_lossy(&mut self, message: LossyMessage) {

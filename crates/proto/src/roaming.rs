@@ -1,0 +1,65 @@
+//! Whether the remote side has moved to another path. RFC 9000 §8.2 and §9, without its limits on amplification: a check
+//! answers an authentic packet with a smaller one.
+
+use crate::address::Path;
+use crate::rtt::RttEstimator;
+use crate::time::Timestamp;
+use crate::wire::Chunk;
+
+/// The checks of one connection, ours and the remote side's.
+#[derive(Debug, Default)]
+pub(crate) struct Roaming {
+    candidate: Option<Candidate>,
+    answer: Option<(Path, u64)>,
+}
+
+/// A path the remote side may have moved to, as long as it has not answered there.
+#[derive(Debug)]
+struct Candidate {
+    path: Path,
+    token: u64,
+    asked_at: Timestamp,
+    is_check_due: bool,
+}
+
+impl Roaming {
+    /// Takes note that the newest packet came by another path. Somebody who only copies packets cannot answer there.
+    /// `token` must be random.
+    pub(crate) fn consider(&mut self, now: Timestamp, path: Path, token: u64, rtt: &RttEstimator) {
+        let is_asked = self
+            .candidate
+            .as_ref()
+            .is_some_and(|candidate| candidate.path == path && now - candidate.asked_at < rtt.smoothed());
+        if !is_asked {
+            self.candidate = Some(Candidate {
+                path,
+                token,
+                asked_at: now,
+                is_check_due: true,
+            });
+        }
+    }
+
+    /// Takes in a check that came by this path, to be answered there.
+    pub(crate) fn handle_check(&mut self, path: Path, token: u64) {
+        self.answer = Some((path, token));
+    }
+
+    /// Takes in an answer and returns the path that it proves.
+    pub(crate) fn handle_answer(&mut self, token: u64) -> Option<Path> {
+        let proven = self.candidate.take_if(|candidate| candidate.token == token);
+        proven.map(|candidate| candidate.path)
+    }
+
+    /// Writes what goes alone in a packet, and returns the path it goes by.
+    pub(crate) fn pack(&mut self, payload: &mut Vec<u8>) -> Option<Path> {
+        if let Some((path, token)) = self.answer.take() {
+            Chunk::PathAnswer(token).emit(payload);
+            return Some(path);
+        }
+        let candidate = self.candidate.as_mut().filter(|candidate| candidate.is_check_due)?;
+        candidate.is_check_due = false;
+        Chunk::PathCheck(candidate.token).emit(payload);
+        Some(candidate.path)
+    }
+}
