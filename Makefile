@@ -55,7 +55,7 @@ check-rust:
 check-python: $(EXTENSION)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
-	$(VENV)/bin/mypy python/netplay tests
+	$(VENV)/bin/mypy python/netplay tests bench
 	$(VENV)/bin/stubtest --mypy-config-file pyproject.toml netplay._core
 
 fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend

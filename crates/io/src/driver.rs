@@ -4,20 +4,17 @@
 //! and moments; it must not know threads, nor how long anybody waits.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use netplay_proto::{
-    Accept, Address, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Path, Reason,
-    SendError, Timestamp,
+    Accept, Address, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Reason, Timestamp,
 };
 
 use crate::error::Error;
 use crate::keys::generate_key;
-use crate::local::{LocalPort, Rouse};
 use crate::slot::{Next, Slot};
-use crate::socket::{Socket, bind_udp};
-use crate::types::{ListenerId, ListenerStats, PeerEvent, PeerId, PeerStats, Target};
+use crate::socket::Socket;
+use crate::types::{ListenerId, ListenerStats, PeerEvent, PeerId, PeerStats};
 use crate::url::Simulation;
 
 /// How often the slots are driven in a row because one has sent to another inside this network.
@@ -26,31 +23,33 @@ const LOCAL_ROUNDS: usize = 4;
 /// Everything a network has.
 #[derive(Default)]
 pub(crate) struct Driver {
-    slots: BTreeMap<SlotId, Slot>,
-    peers: BTreeMap<PeerId, Peer>,
+    pub(crate) slots: BTreeMap<SlotId, Slot>,
+    pub(crate) peers: BTreeMap<PeerId, Peer>,
     /// The last number given to a peer, a listener or a slot.
-    last_number: u64,
+    pub(crate) last_number: u64,
     /// Events that no endpoint can tell: the peers of one that failed, and calls that never began.
     own_events: VecDeque<PeerEvent>,
     /// The slot after which the next `take` begins, so that a busy one does not starve the others.
     took_last: SlotId,
     /// Our key when we call; made when first needed.
-    caller_secret: Option<Key>,
+    pub(crate) caller_secret: Option<Key>,
     /// Counts up with every change of the sockets.
-    sockets_version: u64,
+    pub(crate) sockets_version: u64,
 }
 
+/// Names a slot; never used again for another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct SlotId(u64);
+pub(crate) struct SlotId(pub(crate) u64);
 
-struct Peer {
-    slot: SlotId,
-    url: PeerUrl,
-    line: Line,
+/// One peer that the game knows.
+pub(crate) struct Peer {
+    pub(crate) slot: SlotId,
+    pub(crate) url: PeerUrl,
+    pub(crate) line: Line,
 }
 
 /// How a peer's messages go out.
-enum Line {
+pub(crate) enum Line {
     /// The connection has begun.
     Connection(ConnectionId),
     /// The call waits for its key to be made from the password, and the messages wait with it.
@@ -61,18 +60,12 @@ enum Line {
     },
 }
 
-enum PeerUrl {
+/// Where a peer is, in the game's words.
+pub(crate) enum PeerUrl {
+    /// As the game wrote it.
     Given(String),
+    /// Where it called from.
     From(Address),
-}
-
-/// Where a call goes, found out before or after it has begun.
-#[derive(Clone, Debug)]
-pub(crate) enum Remote {
-    /// These addresses.
-    Ip(Vec<SocketAddr>),
-    /// This port inside the process.
-    Local(u64),
 }
 
 impl Driver {
@@ -205,206 +198,6 @@ impl Driver {
         Ok(listener)
     }
 
-    /// Begins a call. Without a password its key is complete and the connection begins now; otherwise
-    /// [`key_made`](Self::key_made) must follow. Where to, [`found`](Self::found) says.
-    pub(crate) fn call(
-        &mut self,
-        now: Timestamp,
-        url: String,
-        connect: Connect,
-        limits: Limits,
-        simulation: Option<Simulation>,
-        is_key_made: bool,
-    ) -> Result<PeerId, Error> {
-        let id = self.caller_slot(limits, simulation)?;
-        self.last_number += 1;
-        let peer = PeerId(self.last_number);
-        let line = Line::Waiting {
-            connect: Box::new(connect),
-            messages: Vec::new(),
-            bytes: 0,
-        };
-        self.peers.insert(
-            peer,
-            Peer {
-                slot: id,
-                url: PeerUrl::Given(url),
-                line,
-            },
-        );
-        if is_key_made {
-            self.key_made(now, peer, None);
-        }
-        Ok(peer)
-    }
-
-    /// Lets a call begin whose key had to be made from a password.
-    pub(crate) fn key_made(&mut self, now: Timestamp, id: PeerId, psk: Option<Key>) {
-        let Some(Peer { slot, line, .. }) = self.peers.get_mut(&id) else {
-            return;
-        };
-        let slot = *slot;
-        let Line::Waiting { connect, messages, .. } = line else {
-            return;
-        };
-        let mut connect = std::mem::take(&mut **connect);
-        let messages = std::mem::take(messages);
-        connect.psk = psk.unwrap_or(connect.psk);
-        let begun = self.contained(slot, |slot| {
-            let connection = slot.endpoint.connect(now, connect);
-            slot.peers.insert(connection, id);
-            connection
-        });
-        let Some(connection) = begun else {
-            return self.fail(id, Reason::Internal, "a fault while the call began");
-        };
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.line = Line::Connection(connection);
-        }
-        for message in messages {
-            // What can be wrong with a message was said when it was accepted; a queue that is too full ends the connection.
-            self.contained(slot, |slot| slot.endpoint.send(now, connection, &message).ok());
-        }
-    }
-
-    /// Says where a call goes.
-    pub(crate) fn found(&mut self, now: Timestamp, id: PeerId, remote: &Remote, rouse: &Rouse) {
-        let Some(Peer { slot, .. }) = self.peers.get(&id) else {
-            return;
-        };
-        let slot = *slot;
-        let paths = self.paths_to(slot, remote, rouse);
-        if paths.is_empty() {
-            return self.fail(
-                id,
-                Reason::UnknownHost,
-                "this machine has no network that leads to its addresses",
-            );
-        }
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        match &mut peer.line {
-            Line::Waiting { connect, .. } => connect.paths.extend(paths),
-            Line::Connection(connection) => {
-                let connection = *connection;
-                self.contained(slot, |slot| {
-                    for path in paths {
-                        slot.endpoint.add_path(now, connection, path);
-                    }
-                });
-            }
-        }
-    }
-
-    /// Ends a call for a failure found by this side.
-    pub(crate) fn abort(&mut self, now: Timestamp, id: PeerId, reason: Reason, detail: &str) {
-        match self.peers.get(&id) {
-            Some(Peer {
-                slot,
-                line: Line::Connection(connection),
-                ..
-            }) => {
-                let (slot, connection) = (*slot, *connection);
-                self.contained(slot, |slot| slot.endpoint.abort(now, connection, reason, detail));
-            }
-            Some(_) => self.fail(id, reason, detail),
-            None => {}
-        }
-    }
-
-    /// Queues a message and returns to how many peers.
-    pub(crate) fn send(
-        &mut self,
-        now: Timestamp,
-        to: Target<'_>,
-        exclude: &[PeerId],
-        message: &Message,
-    ) -> Result<usize, SendError> {
-        let limit = if message.delivery.is_lossy {
-            netplay_proto::message::MAX_LOSSY_SIZE
-        } else {
-            netplay_proto::message::MAX_RELIABLE_SIZE
-        };
-        if message.data.len() > limit {
-            // Also said when there is nobody to send to, so that a game finds it before its first player does.
-            return Err(SendError::TooLarge {
-                size: message.data.len(),
-                limit,
-            });
-        }
-        let mut count = 0;
-        match to {
-            Target::One(peer) => {
-                if !exclude.contains(&peer) {
-                    count += usize::from(self.send_one(now, peer, message)?);
-                }
-            }
-            Target::Many(peers) => {
-                for peer in peers {
-                    if !exclude.contains(peer) {
-                        count += self.send_if_open(now, *peer, message)?;
-                    }
-                }
-            }
-            Target::All => {
-                let mut last = PeerId(0);
-                while let Some((peer, _)) = self
-                    .peers
-                    .range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded))
-                    .next()
-                {
-                    last = *peer;
-                    if !exclude.contains(&last) {
-                        count += self.send_if_open(now, last, message)?;
-                    }
-                }
-            }
-        }
-        Ok(count)
-    }
-
-    /// Sends to one of several: that it has just ended is not the caller's fault.
-    fn send_if_open(&mut self, now: Timestamp, peer: PeerId, message: &Message) -> Result<usize, SendError> {
-        match self.send_one(now, peer, message) {
-            Ok(is_sent) => Ok(usize::from(is_sent)),
-            Err(SendError::Closed) => Ok(0),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Returns false if the message is lossy and the connection not made yet.
-    fn send_one(&mut self, now: Timestamp, id: PeerId, message: &Message) -> Result<bool, SendError> {
-        let peer = self.peers.get_mut(&id).ok_or(SendError::Closed)?;
-        let slot = peer.slot;
-        let result = match &mut peer.line {
-            Line::Connection(connection) => {
-                let connection = *connection;
-                self.contained(slot, |slot| slot.endpoint.send(now, connection, message))
-                    .unwrap_or(Err(SendError::Closed))
-            }
-            Line::Waiting { .. } if message.delivery.is_lossy => return Ok(false),
-            Line::Waiting { messages, bytes, .. } => {
-                let limits = self.slots.get(&slot).map(Slot::limits).ok_or(SendError::Closed)?;
-                let (size, limit) = (message.data.len(), limits.message_size);
-                if size > limit {
-                    return Err(SendError::TooLarge { size, limit });
-                }
-                *bytes += size;
-                messages.push(message.clone());
-                if *bytes > limits.send_queue {
-                    self.fail(id, Reason::TooSlow, "too much was sent before the connection was made");
-                }
-                return Ok(true);
-            }
-        };
-        match result {
-            Ok(_) => Ok(true),
-            Err(SendError::NotConnected) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Says goodbye to a peer; false if it has ended.
     pub(crate) fn close_peer(&mut self, now: Timestamp, id: PeerId, detail: &str) -> bool {
         match self.peers.get(&id) {
@@ -535,81 +328,8 @@ impl Driver {
         self.slots.values().flat_map(Slot::sockets)
     }
 
-    /// Finds or makes the slot that calls with these terms go out from.
-    fn caller_slot(&mut self, limits: Limits, simulation: Option<Simulation>) -> Result<SlotId, Error> {
-        if let Some((id, _)) = self
-            .slots
-            .iter()
-            .find(|(_, slot)| slot.suits(simulation.as_ref(), &limits))
-        {
-            return Ok(*id);
-        }
-        let secret = match self.caller_secret {
-            Some(secret) => secret,
-            None => *self.caller_secret.insert(generate_key()?),
-        };
-        let config = EndpointConfig {
-            identity: Identity::from_secret(secret),
-            accept: None,
-            limits,
-        };
-        let slot = Slot::new(config, generate_key()?, None, simulation);
-        self.last_number += 1;
-        let id = SlotId(self.last_number);
-        self.slots.insert(id, slot);
-        Ok(id)
-    }
-
-    /// Returns the paths that lead to a remote side, opening the sockets they need. None leads there if this machine has
-    /// no such network.
-    fn paths_to(&mut self, id: SlotId, remote: &Remote, rouse: &Rouse) -> Vec<Path> {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return Vec::new();
-        };
-        let version = &mut self.sockets_version;
-        let mut socket_for = |is_it: &dyn Fn(&Socket) -> bool, open: &dyn Fn() -> Option<Socket>| {
-            if let Some(number) = slot.sockets().iter().position(is_it) {
-                return u16::try_from(number).ok();
-            }
-            *version += 1;
-            open().map(|socket| slot.add_socket(socket))
-        };
-        match remote {
-            Remote::Local(number) => {
-                let is_local = |socket: &Socket| matches!(socket, Socket::Local(_));
-                let open = || Some(Socket::Local(LocalPort::open(rouse.clone())));
-                let socket = socket_for(&is_local, &open);
-                socket
-                    .map(|socket| Path {
-                        socket,
-                        remote: Address::Virtual(*number),
-                    })
-                    .into_iter()
-                    .collect()
-            }
-            Remote::Ip(addresses) => addresses
-                .iter()
-                .filter_map(|address| {
-                    let is_family = |socket: &Socket| match socket {
-                        Socket::Udp(udp) => udp.local_addr().is_ok_and(|own| own.is_ipv4() == address.is_ipv4()),
-                        Socket::Local(_) => false,
-                    };
-                    let own: SocketAddr = match address {
-                        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-                        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-                    };
-                    let socket = socket_for(&is_family, &|| bind_udp(own).ok().map(Socket::udp))?;
-                    Some(Path {
-                        socket,
-                        remote: Address::Ip(*address),
-                    })
-                })
-                .collect(),
-        }
-    }
-
     /// Ends a peer that no endpoint can speak for.
-    fn fail(&mut self, id: PeerId, reason: Reason, detail: &str) {
+    pub(crate) fn fail(&mut self, id: PeerId, reason: Reason, detail: &str) {
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };
@@ -647,7 +367,7 @@ impl Driver {
 
     /// Does something with a slot; a panic in it ends the slot's connections with [`Reason::Internal`] and nothing else.
     /// None if there is no such slot, or it panicked.
-    fn contained<R>(&mut self, id: SlotId, work: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+    pub(crate) fn contained<R>(&mut self, id: SlotId, work: impl FnOnce(&mut Slot) -> R) -> Option<R> {
         let slot = self.slots.get_mut(&id)?;
         // The endpoint is not used again after a panic, so what it left half done is never seen.
         match catch_unwind(AssertUnwindSafe(|| work(slot))) {
@@ -672,5 +392,125 @@ impl Driver {
         for peer in lost.into_values() {
             self.fail(peer, Reason::Internal, "a fault inside netplay, please report it");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::call::Remote;
+    use crate::local::{self, LocalPort};
+
+    fn listening(driver: &mut Driver, name: &str) -> ListenerId {
+        let port = LocalPort::listen(name, Arc::new(|| {})).unwrap();
+        let accept = Accept {
+            max_peers: 8,
+            ..Accept::default()
+        };
+        let identity = Identity::from_secret([7; 32]);
+        driver
+            .listen(accept, identity, Limits::default(), None, vec![Socket::Local(port)])
+            .unwrap()
+    }
+
+    fn calling(driver: &mut Driver, now: Timestamp, name: &str) -> PeerId {
+        let connect = Connect {
+            timeout: Duration::from_secs(5),
+            ..Connect::default()
+        };
+        let peer = driver
+            .call(now, format!("local://{name}"), connect, Limits::default(), None, true)
+            .unwrap();
+        driver.found(
+            now,
+            peer,
+            &Remote::Local(local::number_of(name)),
+            &(Arc::new(|| {}) as _),
+        );
+        peer
+    }
+
+    /// Drives through a second of virtual time and returns what happened.
+    fn second(driver: &mut Driver, now: &mut Timestamp) -> Vec<PeerEvent> {
+        let mut events = Vec::new();
+        for _ in 0..100 {
+            *now += Duration::from_millis(10);
+            driver.drive(*now, 100);
+            driver.take(*now, usize::MAX, &mut events);
+        }
+        events
+    }
+
+    #[test]
+    fn a_fault_in_one_endpoint_ends_its_peers_and_nothing_else() {
+        let mut driver = Driver::default();
+        let mut now = Timestamp::ZERO;
+        let faulty = listening(&mut driver, "driver/faulty");
+        let sound = listening(&mut driver, "driver/sound");
+        calling(&mut driver, now, "driver/faulty");
+        calling(&mut driver, now, "driver/sound");
+        let connected = second(&mut driver, &mut now);
+        assert_eq!(connected.len(), 4, "{connected:?}");
+        let at = |listener| {
+            connected
+                .iter()
+                .find(|event| event.listener == Some(listener))
+                .unwrap()
+                .peer
+        };
+        let slot = driver.peers[&at(faulty)].slot;
+        assert!(driver.contained(slot, |_| panic!("a fault, for the test")).is_none());
+        let mut events = Vec::new();
+        driver.take(now, usize::MAX, &mut events);
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!((events[0].peer, events[0].listener), (at(faulty), Some(faulty)));
+        assert!(matches!(
+            events[0].event,
+            Event::Disconnected {
+                reason: Reason::Internal,
+                ..
+            }
+        ));
+        // The sound one goes on, and the faulty one takes new peers.
+        assert!(driver.peer_stats(at(sound)).is_some());
+        calling(&mut driver, now, "driver/faulty");
+        let again = second(&mut driver, &mut now);
+        let is_in = |event: &PeerEvent| {
+            event.listener == Some(faulty) && matches!(event.event, Event::Connected { is_incoming: true, .. })
+        };
+        assert!(again.iter().any(is_in), "{again:?}");
+    }
+
+    #[test]
+    fn no_listener_starves_another() {
+        let mut driver = Driver::default();
+        let mut now = Timestamp::ZERO;
+        let listeners = [
+            listening(&mut driver, "driver/one"),
+            listening(&mut driver, "driver/other"),
+        ];
+        for name in ["driver/one", "driver/other"] {
+            for _ in 0..3 {
+                calling(&mut driver, now, name);
+            }
+        }
+        for _ in 0..100 {
+            now += Duration::from_millis(10);
+            driver.drive(now, 100);
+        }
+        let mut events = Vec::new();
+        for _ in 0..6 {
+            driver.take(now, 2, &mut events);
+        }
+        assert_eq!(events.len(), 12, "{events:?}");
+        // After two of one listener, the next two are another's, not the third and fourth of the same.
+        let sources: Vec<_> = events.iter().map(|event| event.listener).collect();
+        assert!(
+            listeners.iter().all(|listener| sources[..6].contains(&Some(*listener))),
+            "{sources:?}"
+        );
     }
 }

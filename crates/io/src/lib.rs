@@ -11,11 +11,12 @@
 //! | `shared` | what the game's threads and the I/O thread share; who drives, who wakes whom |
 //! | `wait` | how a thread of the game waits for something to arrive |
 //! | `thread` | the I/O thread, which stands in while the game is busy |
-//! | `driver` | all slots and peers, behind one lock |
+//! | `driver`, `call`, `send` | all slots and peers, behind one lock; how calls begin, to whom messages go |
 //! | `slot` | one protocol endpoint with its sockets |
 //! | `socket`, `local` | UDP, and the network inside the process |
 //! | `resolve`, `interfaces` | addresses of others, and our own |
 
+mod call;
 mod driver;
 pub mod error;
 mod interfaces;
@@ -23,6 +24,7 @@ pub mod keys;
 mod local;
 pub mod network;
 mod resolve;
+mod send;
 mod shared;
 mod slot;
 mod socket;

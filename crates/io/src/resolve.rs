@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use netplay_proto::Reason;
 
-use crate::driver::Remote;
+use crate::call::Remote;
 use crate::keys::psk_from_password;
 use crate::local;
 use crate::shared::Shared;

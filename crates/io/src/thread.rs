@@ -17,12 +17,12 @@
 //! While a thread of the game waits and watches the sockets itself, this one sleeps instead of standing in.
 
 use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::Instant;
 
@@ -81,6 +81,8 @@ async fn run(shared: &Shared) {
             let next = driver.drive(shared.now(), BUDGET);
             shared.publish(&driver);
             if watched.version != driver.sockets_version() {
+                // The old ones first: a socket is watched once.
+                drop(std::mem::take(&mut watched));
                 watched = Watched::new(driver.sockets(), driver.sockets_version());
                 shared.set_watched_version(watched.version);
             }
@@ -122,8 +124,14 @@ async fn watch(shared: &Shared, watched: &Watched, next: Next, drove: Instant) {
 #[derive(Default)]
 struct Watched {
     version: u64,
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<WatchedSocket>,
 }
+
+/// Asked about reading only: every datagram that another thread sends would wake us up otherwise.
+#[cfg(unix)]
+type WatchedSocket = tokio::io::unix::AsyncFd<Arc<UdpSocket>>;
+#[cfg(not(unix))]
+type WatchedSocket = tokio::net::UdpSocket;
 
 impl Watched {
     fn new<'a>(sockets: impl Iterator<Item = &'a Socket>, version: u64) -> Self {
@@ -133,8 +141,8 @@ impl Watched {
         };
         for socket in sockets {
             if let Socket::Udp(udp) = socket {
-                match udp.try_clone().and_then(UdpSocket::from_std) {
-                    Ok(udp) => watched.sockets.push(udp),
+                match watch_socket(udp) {
+                    Ok(socket) => watched.sockets.push(socket),
                     // The game's own polling still reads it.
                     Err(error) => log::warn!("a socket cannot be watched: {error}"),
                 }
@@ -146,6 +154,9 @@ impl Watched {
     /// Forgets what is ready. Whatever arrives later is told anew, so this must come before the sockets are emptied.
     fn clear_readiness(&self) {
         for socket in &self.sockets {
+            #[cfg(unix)]
+            let _ = socket.try_io(Interest::READABLE, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            #[cfg(not(unix))]
             let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
     }
@@ -153,6 +164,12 @@ impl Watched {
     /// Returns when one of them has something to read.
     async fn readable(&self) {
         std::future::poll_fn(|context| {
+            #[cfg(unix)]
+            let is_ready = self
+                .sockets
+                .iter()
+                .any(|socket| socket.poll_read_ready(context).is_ready());
+            #[cfg(not(unix))]
             let is_ready = self
                 .sockets
                 .iter()
@@ -161,4 +178,16 @@ impl Watched {
         })
         .await;
     }
+}
+
+#[cfg(unix)]
+fn watch_socket(socket: &Arc<UdpSocket>) -> io::Result<WatchedSocket> {
+    // SAFETY: the descriptor belongs to the socket, which lives at least as long as our share of it and never has another.
+    let registered = unsafe { WatchedSocket::register_with_interest(Arc::clone(socket), Interest::READABLE) };
+    Ok(registered?)
+}
+
+#[cfg(not(unix))]
+fn watch_socket(socket: &Arc<UdpSocket>) -> io::Result<WatchedSocket> {
+    WatchedSocket::from_std(socket.try_clone()?)
 }

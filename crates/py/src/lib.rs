@@ -3,21 +3,25 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`network`] | the `Network` that Python code subclasses |
-//! | [`open`] | what a network, its peers and its listeners share while it is open |
-//! | [`peer`], [`listener`], [`event`] | the objects a game holds |
-//! | [`data`] | Python data to message and back |
-//! | [`measure`] | how deep and how large a value is, before anything is made of it |
-//! | [`errors`] | the exceptions, which are Python classes |
+//! | `network` | the `Network` that Python code subclasses |
+//! | `open` | what a network, its peers and its listeners share while it is open |
+//! | `peer`, `listener`, `event` | the objects a game holds |
+//! | `inbox` | what has arrived, made into events |
+//! | `recipients` | to whom a message goes |
+//! | `data` | Python data to message and back |
+//! | `measure` | how deep and how large a value is, before anything is made of it |
+//! | `errors` | the exceptions, which are Python classes |
 
 mod data;
 mod errors;
 mod event;
+mod inbox;
 mod listener;
 mod measure;
 mod network;
 mod open;
 mod peer;
+mod recipients;
 
 #[pyo3::pymodule(gil_used = true)]
 mod _core {

@@ -1,23 +1,21 @@
 //! The base of the Python class `Network`: sending, taking, and opening and closing what it holds.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use netplay_io::{
-    ConnectOptions, Event as IoEvent, Identity, Key, Limits, ListenOptions, PeerEvent, PeerId, Reason, Target,
-};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use netplay_io::{ConnectOptions, Identity, Key, Limits, ListenOptions, PeerId, Target};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::data::{Unreadable, to_channel, to_message, to_object};
+use crate::data::{to_channel, to_message};
 use crate::errors::{self, NotConnected, from_io, from_send};
-use crate::event::{Body, Event};
+use crate::inbox::Inbox;
 use crate::listener::Listener;
 use crate::open::{Codec, Open};
-use crate::peer::{Peer, State, hex, printable};
+use crate::peer::{Peer, hex};
+use crate::recipients::read_peers;
 
 /// How long a wait goes on before it looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(100);
@@ -33,12 +31,7 @@ pub(crate) struct Network {
     open: RwLock<Option<Arc<Open>>>,
     /// A `listen` or `connect` has succeeded since.
     is_used: AtomicBool,
-    /// The number of the last peer; it outlives a `close`, so that no two peers of a network have the same.
-    last_peer: AtomicU64,
-    /// Channels whose messages a handler wants.
-    watched: Mutex<[bool; 256]>,
-    /// Events that were taken and converted when an interruption came.
-    left_over: Mutex<VecDeque<Py<Event>>>,
+    inbox: Inbox,
 }
 
 impl Network {
@@ -51,183 +44,6 @@ impl Network {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(open.get_or_insert_with(|| Open::new(Arc::clone(&self.codec))))
     }
-
-    fn new_peer(
-        &self,
-        py: Python<'_>,
-        open: &Arc<Open>,
-        io_id: PeerId,
-        listener: Option<netplay_io::ListenerId>,
-        url: String,
-    ) -> PyResult<Py<Peer>> {
-        let id = self.last_peer.fetch_add(1, Relaxed) + 1;
-        let peer = Peer::new(py, open, id, io_id, listener, url)?;
-        open.add_peer(py, &peer);
-        Ok(peer)
-    }
-
-    /// Drives the network and takes at most `max` events, without waiting.
-    ///
-    /// The interpreter lock is kept unless another thread is at work on the network: to give it away and get it back can
-    /// cost a game 5 ms for every other busy Python thread, more than this ever takes.
-    fn take(py: Python<'_>, open: &Open, max: usize, out: &mut Vec<PeerEvent>) {
-        if open.io.try_take(max, out).is_none() {
-            py.detach(|| open.io.take(max, out));
-        }
-    }
-
-    /// Converts what was taken, in order. What is the remote side's fault closes that peer and is left out.
-    fn convert(&self, py: Python<'_>, open: &Arc<Open>, taken: Vec<PeerEvent>) -> PyResult<(Vec<Py<Event>>, bool)> {
-        let watched = *lock(&self.watched);
-        let mut events = Vec::with_capacity(taken.len());
-        let mut is_plain = true;
-        let mut last: Option<Py<Peer>> = None;
-        let mut interruption = None;
-        for PeerEvent {
-            peer: id,
-            listener,
-            event,
-        } in taken
-        {
-            let peer = match last.take_if(|peer| peer.get().io_id == id) {
-                Some(peer) => peer,
-                None => match open.peer(py, id) {
-                    Some(peer) => peer,
-                    None => {
-                        let url = open.io.peer_url(id).unwrap_or_default();
-                        self.new_peer(py, open, id, listener, url)?
-                    }
-                },
-            };
-            let body = match event {
-                IoEvent::Message {
-                    channel,
-                    delivery,
-                    kind,
-                    sequence_id,
-                    data,
-                } => {
-                    if open.is_unreadable(id) {
-                        last = Some(peer);
-                        continue;
-                    }
-                    is_plain &= !watched[usize::from(channel)];
-                    match to_object(py, kind, &data, &open.codec) {
-                        Ok(data) => Body::DataIn {
-                            channel,
-                            data,
-                            sequence_id,
-                            is_lossy: delivery.is_lossy,
-                        },
-                        Err(Unreadable::Bad(detail)) => {
-                            open.close_as_unreadable(py, id, detail);
-                            last = Some(peer);
-                            continue;
-                        }
-                        Err(Unreadable::Interrupted(error)) => {
-                            interruption = Some(error);
-                            last = Some(peer);
-                            continue;
-                        }
-                    }
-                }
-                IoEvent::Connected {
-                    remote_name,
-                    remote_key,
-                    ..
-                } => {
-                    peer.get().set_connected(&remote_name, &remote_key);
-                    Body::Connected
-                }
-                IoEvent::Lost { time_left } => {
-                    peer.get().set_state(State::Lost);
-                    Body::Lost {
-                        seconds_left: time_left.as_secs_f64(),
-                    }
-                }
-                IoEvent::Resumed { after } => {
-                    peer.get().set_state(State::Connected);
-                    Body::Resumed {
-                        seconds: after.as_secs_f64(),
-                    }
-                }
-                IoEvent::Disconnected { reason, detail } => {
-                    peer.get().mark_closed();
-                    open.remove_peer(id);
-                    let (reason, detail) = match open.take_unreadable(id) {
-                        Some(detail) => (Reason::BadData, detail),
-                        None => (reason, explained(reason, printable(&detail), peer.get().url())),
-                    };
-                    Body::Disconnected {
-                        reason: reason.name(),
-                        detail,
-                    }
-                }
-            };
-            is_plain &= matches!(body, Body::DataIn { .. });
-            events.push(Py::new(
-                py,
-                Event {
-                    peer: peer.clone_ref(py),
-                    body,
-                },
-            )?);
-            last = Some(peer);
-        }
-        match interruption {
-            None => Ok((events, is_plain)),
-            Some(error) => {
-                lock(&self.left_over).extend(events);
-                Err(error)
-            }
-        }
-    }
-
-    /// Reads `to` or `exclude`: a peer, a URL, or several of them.
-    fn read_peers(open: &Arc<Open>, who: &Bound<'_, PyAny>, word: &str) -> PyResult<Vec<Py<Peer>>> {
-        let one = |who: &Bound<'_, PyAny>| -> PyResult<Option<Py<Peer>>> {
-            if let Ok(peer) = who.cast_exact::<Peer>() {
-                if !Arc::ptr_eq(&peer.get().open, open) && !peer.get().is_closed() {
-                    let text = format!(
-                        "{word} is {} of another Network; use the send() of that one",
-                        peer.get().describe()
-                    );
-                    return Err(PyValueError::new_err(text));
-                }
-                return Ok(Some(peer.clone().unbind()));
-            }
-            if let Ok(url) = who.cast::<PyString>() {
-                let url = url.to_str()?;
-                let found = open.peers(who.py()).into_iter().find(|peer| peer.get().url() == url);
-                return match found {
-                    Some(peer) => Ok(Some(peer)),
-                    None => Err(NotConnected::new_err(format!(
-                        "no peer has the url {url:?}: call connect({url:?}) first"
-                    ))),
-                };
-            }
-            Ok(None)
-        };
-        if let Some(peer) = one(who)? {
-            return Ok(vec![peer]);
-        }
-        let wrong = |item: &Bound<'_, PyAny>| -> PyErr {
-            let name = item
-                .get_type()
-                .name()
-                .map_or_else(|_| "thing".to_owned(), |name| name.to_string());
-            PyTypeError::new_err(format!(
-                "{word} is a {name}, it must be None, a Peer, a URL, or several of them"
-            ))
-        };
-        let items = who.try_iter().map_err(|_| wrong(who))?;
-        let mut peers = Vec::new();
-        for item in items {
-            let item = item?;
-            peers.push(one(&item)?.ok_or_else(|| wrong(&item))?);
-        }
-        Ok(peers)
-    }
 }
 
 #[pymethods]
@@ -238,9 +54,7 @@ impl Network {
             codec: Arc::new(Codec { encode, decode }),
             open: RwLock::new(None),
             is_used: AtomicBool::new(false),
-            last_peer: AtomicU64::new(0),
-            watched: Mutex::new([false; 256]),
-            left_over: Mutex::default(),
+            inbox: Inbox::default(),
         }
     }
 
@@ -296,25 +110,18 @@ impl Network {
         let message = to_message(data, channel, lossy, ordered, &open.codec)?;
         let excluded: Vec<PeerId> = match exclude {
             None => Vec::new(),
-            Some(who) => Self::read_peers(&open, who, "exclude")?
-                .iter()
-                .map(|peer| peer.get().io_id)
-                .collect(),
+            // Not the closed ones: they may be of an earlier connection, whose numbers are given out again.
+            Some(who) => ids(&read_peers(&open, who, "exclude")?),
         };
         let result = match to {
             None => open.send(py, Target::All, &excluded, &message),
             Some(who) => {
-                let peers = Self::read_peers(&open, who, "to")?;
+                let peers = read_peers(&open, who, "to")?;
                 let is_one = who.cast_exact::<Peer>().is_ok() || who.cast::<PyString>().is_ok();
                 if is_one && excluded.is_empty() {
                     return open.send_to_one(py, peers[0].get(), &message);
                 }
-                let ids: Vec<PeerId> = peers
-                    .iter()
-                    .filter(|peer| !peer.get().is_closed())
-                    .map(|peer| peer.get().io_id)
-                    .collect();
-                open.send(py, Target::Many(&ids), &excluded, &message)
+                open.send(py, Target::Many(&ids(&peers)), &excluded, &message)
             }
         };
         result.map_err(|error| from_send(error, lossy))
@@ -323,22 +130,10 @@ impl Network {
     /// Takes at most `limit` events, waiting up to `timeout` seconds for the first. Also says whether all of them are
     /// messages on channels that no handler watches.
     fn _take<'py>(&self, py: Python<'py>, limit: usize, timeout: f64) -> PyResult<(Bound<'py, PyList>, bool)> {
-        let left_over: Vec<Py<Event>> = lock(&self.left_over).drain(..).collect();
-        if !left_over.is_empty() {
-            return Ok((PyList::new(py, left_over)?, false));
-        }
         let until = deadline(timeout);
         loop {
             let open = self.current();
-            let mut is_plain = true;
-            let mut events = Vec::new();
-            if let Some(open) = &open {
-                let mut taken = Vec::new();
-                Self::take(py, open, limit, &mut taken);
-                if !taken.is_empty() {
-                    (events, is_plain) = self.convert(py, open, taken)?;
-                }
-            }
+            let (events, is_plain) = self.inbox.take(py, open.as_ref(), limit)?;
             let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
             if !events.is_empty() || left.is_zero() {
                 return Ok((PyList::new(py, events)?, is_plain));
@@ -356,7 +151,7 @@ impl Network {
     /// Says whether a handler wants the messages of a channel.
     fn _watch(&self, channel: &Bound<'_, PyAny>, is_watched: bool) -> PyResult<u8> {
         let number = to_channel(channel)?;
-        lock(&self.watched)[usize::from(number)] = is_watched;
+        self.inbox.watch(number, is_watched);
         Ok(number)
     }
 
@@ -419,7 +214,7 @@ impl Network {
         let open = self.opened();
         let id = py.detach(|| open.io.connect(url, options)).map_err(from_io)?;
         self.is_used.store(true, Relaxed);
-        self.new_peer(py, &open, id, None, url.to_owned())
+        self.inbox.new_peer(py, &open, id, None, url.to_owned())
     }
 
     /// The peers that have not ended, in the order they came; also those still being connected to.
@@ -453,8 +248,7 @@ impl Network {
     fn _close(&self, py: Python<'_>, linger: f64) {
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
         self.is_used.store(false, Relaxed);
-        let left_over = std::mem::take(&mut *lock(&self.left_over));
-        drop(left_over);
+        self.inbox.clear();
         if let Some(open) = open {
             open.forget_all();
             py.detach(|| open.io.close(duration(linger)));
@@ -499,20 +293,10 @@ pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
     crate::measure::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
 }
 
-/// Adds to a reason's detail what the player can do about it, where netplay knows.
-fn explained(reason: Reason, detail: String, url: &str) -> String {
-    if reason != Reason::KeyChanged {
-        return detail;
-    }
-    let advice = format!(
-        "the server has another key than last time: it was set up anew, or somebody pretends to be it; \
-         to trust the new key call netplay.forget({url:?})"
-    );
-    if detail.is_empty() {
-        advice
-    } else {
-        format!("{detail}; {advice}")
-    }
+/// Returns the numbers of those that are not closed.
+fn ids(peers: &[Py<Peer>]) -> Vec<PeerId> {
+    let open = peers.iter().map(Py::get).filter(|peer| !peer.is_closed());
+    open.map(|peer| peer.io_id).collect()
 }
 
 /// Converts seconds; what is negative or no number is zero.
@@ -532,9 +316,4 @@ fn deadline(timeout: f64) -> Option<Instant> {
     } else {
         Instant::now().checked_add(timeout)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while one of these is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -324,6 +324,38 @@ fn a_client_that_asks_again_gets_the_servers_first_packet_again() {
 }
 
 #[test]
+#[ignore = "does not hold yet: the server forgets the handshake after five seconds, the client never begins a new one"]
+fn a_handshake_that_hung_begins_anew() {
+    let mut world = World::new(Conditions::lag(20 * MS));
+    let server = world.listen();
+    let client = world.caller();
+    world.tamper = Some(Box::new(|datagram| {
+        let is_finish = datagram.bytes[0] == 0x04;
+        if is_finish && datagram.at < 7 * SECOND {
+            Fate::Drop
+        } else {
+            Fate::Pass
+        }
+    }));
+    let end = world.call(client, server);
+    world.run_until(15 * SECOND, |world| world.is_connected(end));
+}
+
+#[test]
+#[ignore = "does not hold yet: the client goes on finishing with a server that is gone"]
+fn a_server_that_restarts_in_the_middle_of_a_handshake_is_found() {
+    let mut world = World::new(Conditions::lag(20 * MS));
+    let server = world.listen();
+    let client = world.caller();
+    let end = world.call(client, server);
+    // Hello, cookie, Hello, reply; the Finish arrives at the new server.
+    world.run_for(85 * MS);
+    world.kill(server);
+    world.add_side(world.node(server), Some(terms()), Limits::default());
+    world.run_until(15 * SECOND, |world| world.is_connected(end));
+}
+
+#[test]
 fn a_side_may_listen_and_call_at_once() {
     let mut world = World::new(Conditions::lag(10 * MS));
     let sides: Vec<_> = (0..4).map(|_| world.listen()).collect();

@@ -68,7 +68,7 @@ fn reliable_channels_survive_thirty_percent_loss_with_jitter() {
         assert!((0.15..0.7).contains(&loss), "thirty percent are estimated as {loss}");
         let (median, p99) = delays(&world);
         eprintln!("30 % loss, 50 to 150 ms: median {median:?}, p99 {p99:?}");
-        assert!(median < 400 * MS && p99 < 1500 * MS, "{median:?} {p99:?}");
+        assert!(median < 400 * MS && p99 < 2 * SECOND, "{median:?} {p99:?}");
     }
 }
 

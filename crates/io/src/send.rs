@@ -1,0 +1,105 @@
+//! To whom a message goes, and what becomes of it where it cannot go now.
+//!
+//! A part of the [`Driver`].
+
+use std::ops::Bound;
+
+use netplay_proto::message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE};
+use netplay_proto::{Message, Reason, SendError, Timestamp};
+
+use crate::driver::{Driver, Line};
+use crate::slot::Slot;
+use crate::types::{PeerId, Target};
+
+/// What a message counts for beside its bytes while it waits for a key, so that empty ones are bounded too.
+const MESSAGE_COST: usize = 64;
+
+impl Driver {
+    /// Queues a message and returns to how many peers.
+    pub(crate) fn send(
+        &mut self,
+        now: Timestamp,
+        to: Target<'_>,
+        exclude: &[PeerId],
+        message: &Message,
+    ) -> Result<usize, SendError> {
+        let limit = if message.delivery.is_lossy {
+            MAX_LOSSY_SIZE
+        } else {
+            MAX_RELIABLE_SIZE
+        };
+        if message.data.len() > limit {
+            // Also said when there is nobody to send to, so that a game finds it before its first player does.
+            return Err(SendError::TooLarge {
+                size: message.data.len(),
+                limit,
+            });
+        }
+        let mut count = 0;
+        match to {
+            Target::One(peer) => {
+                if !exclude.contains(&peer) {
+                    count += usize::from(self.send_one(now, peer, message)?);
+                }
+            }
+            Target::Many(peers) => {
+                for peer in peers {
+                    if !exclude.contains(peer) {
+                        count += self.send_if_open(now, *peer, message)?;
+                    }
+                }
+            }
+            Target::All => {
+                let mut last = PeerId(0);
+                while let Some((peer, _)) = self.peers.range((Bound::Excluded(last), Bound::Unbounded)).next() {
+                    last = *peer;
+                    if !exclude.contains(&last) {
+                        count += self.send_if_open(now, last, message)?;
+                    }
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Sends to one of several: that it has just ended is not the caller's fault.
+    fn send_if_open(&mut self, now: Timestamp, peer: PeerId, message: &Message) -> Result<usize, SendError> {
+        match self.send_one(now, peer, message) {
+            Ok(is_sent) => Ok(usize::from(is_sent)),
+            Err(SendError::Closed) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns false if the message is lossy and the connection not made yet.
+    fn send_one(&mut self, now: Timestamp, id: PeerId, message: &Message) -> Result<bool, SendError> {
+        let peer = self.peers.get_mut(&id).ok_or(SendError::Closed)?;
+        let slot = peer.slot;
+        let result = match &mut peer.line {
+            Line::Connection(connection) => {
+                let connection = *connection;
+                self.contained(slot, |slot| slot.endpoint.send(now, connection, message))
+                    .unwrap_or(Err(SendError::Closed))
+            }
+            Line::Waiting { .. } if message.delivery.is_lossy => return Ok(false),
+            Line::Waiting { messages, bytes, .. } => {
+                let limits = self.slots.get(&slot).map(Slot::limits).ok_or(SendError::Closed)?;
+                let (size, limit) = (message.data.len(), limits.message_size);
+                if size > limit {
+                    return Err(SendError::TooLarge { size, limit });
+                }
+                *bytes += size + MESSAGE_COST;
+                messages.push(message.clone());
+                if *bytes > limits.send_queue {
+                    self.fail(id, Reason::TooSlow, "too much was sent before the connection was made");
+                }
+                return Ok(true);
+            }
+        };
+        match result {
+            Ok(_) => Ok(true),
+            Err(SendError::NotConnected) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What has arrived, from the core's events to those that a game holds.
+//!
+//! What the remote side did wrong ends here: it closes that peer, and no exception comes of it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use netplay_io::{Event as IoEvent, ListenerId, PeerEvent, PeerId, Reason};
+use pyo3::prelude::*;
+
+use crate::data::{Unreadable, to_object};
+use crate::event::{Body, Event};
+use crate::open::Open;
+use crate::peer::{Peer, State, printable};
+
+/// Where a network's events become Python objects.
+pub(crate) struct Inbox {
+    /// The number of the last peer; it outlives a `close`, so that no two peers of a network have the same.
+    last_peer: AtomicU64,
+    /// Channels whose messages a handler wants.
+    watched: Mutex<[bool; 256]>,
+    /// Events that had been converted when an interruption came.
+    left_over: Mutex<Vec<Py<Event>>>,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            last_peer: AtomicU64::new(0),
+            watched: Mutex::new([false; 256]),
+            left_over: Mutex::default(),
+        }
+    }
+}
+
+impl Inbox {
+    /// Takes at most `limit` events, without waiting, and says whether all are messages that no handler wants.
+    ///
+    /// The interpreter lock is kept unless another thread is at work on the network: to give it away and get it back can
+    /// cost a game 5 ms for every other busy Python thread, more than this ever takes.
+    pub(crate) fn take(
+        &self,
+        py: Python<'_>,
+        open: Option<&Arc<Open>>,
+        limit: usize,
+    ) -> PyResult<(Vec<Py<Event>>, bool)> {
+        let left_over = std::mem::take(&mut *lock(&self.left_over));
+        let Some(open) = open.filter(|_| left_over.is_empty()) else {
+            let is_plain = left_over.is_empty();
+            return Ok((left_over, is_plain));
+        };
+        let mut taken = Vec::new();
+        if open.io.try_take(limit, &mut taken).is_none() {
+            py.detach(|| open.io.take(limit, &mut taken));
+        }
+        self.convert(py, open, taken)
+    }
+
+    /// Says whether a handler wants the messages of a channel.
+    pub(crate) fn watch(&self, channel: u8, is_watched: bool) {
+        lock(&self.watched)[usize::from(channel)] = is_watched;
+    }
+
+    /// Forgets what was not handed out.
+    pub(crate) fn clear(&self) {
+        let left_over = std::mem::take(&mut *lock(&self.left_over));
+        drop(left_over);
+    }
+
+    /// Makes the object that stands for a peer from now on.
+    pub(crate) fn new_peer(
+        &self,
+        py: Python<'_>,
+        open: &Arc<Open>,
+        io_id: PeerId,
+        listener: Option<ListenerId>,
+        url: String,
+    ) -> PyResult<Py<Peer>> {
+        let id = self.last_peer.fetch_add(1, Relaxed) + 1;
+        let peer = Peer::new(py, open, id, io_id, listener, url)?;
+        open.add_peer(py, &peer);
+        Ok(peer)
+    }
+
+    fn convert(&self, py: Python<'_>, open: &Arc<Open>, taken: Vec<PeerEvent>) -> PyResult<(Vec<Py<Event>>, bool)> {
+        let watched = *lock(&self.watched);
+        let mut events = Vec::with_capacity(taken.len());
+        let mut is_plain = true;
+        let mut interruption = None;
+        // Messages come in runs from one peer: the map is asked once for each.
+        let mut last: Option<Py<Peer>> = None;
+        for PeerEvent {
+            peer: id,
+            listener,
+            event,
+        } in taken
+        {
+            let peer = match last
+                .take_if(|peer| peer.get().io_id == id)
+                .or_else(|| open.peer(py, id))
+            {
+                Some(peer) => peer,
+                None => self.new_peer(py, open, id, listener, open.io.peer_url(id).unwrap_or_default())?,
+            };
+            if let Some(body) = body_of(py, open, &peer, event, &mut interruption) {
+                is_plain &= matches!(body, Body::DataIn { channel, .. } if !watched[usize::from(channel)]);
+                events.push(Py::new(
+                    py,
+                    Event {
+                        peer: peer.clone_ref(py),
+                        body,
+                    },
+                )?);
+            }
+            last = Some(peer);
+        }
+        match interruption {
+            None => Ok((events, is_plain)),
+            Some(error) => {
+                lock(&self.left_over).extend(events);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Converts one event and lets its peer know; None if there is nothing in it for the game.
+fn body_of(
+    py: Python<'_>,
+    open: &Open,
+    peer: &Py<Peer>,
+    event: IoEvent,
+    interruption: &mut Option<PyErr>,
+) -> Option<Body> {
+    let peer = peer.get();
+    let id = peer.io_id;
+    match event {
+        IoEvent::Message {
+            channel,
+            delivery,
+            kind,
+            sequence_id,
+            data,
+        } => {
+            if open.is_unreadable(id) {
+                return None;
+            }
+            let mut read = to_object(py, kind, &data, &open.codec);
+            if let Err(Unreadable::Interrupted(error)) = read {
+                // Ctrl-C came just here. It is raised when everything is converted, and this message must not be lost.
+                interruption.get_or_insert(error);
+                read = to_object(py, kind, &data, &open.codec);
+            }
+            match read {
+                Ok(data) => Some(Body::DataIn {
+                    channel,
+                    data,
+                    sequence_id,
+                    is_lossy: delivery.is_lossy,
+                }),
+                Err(Unreadable::Bad(detail)) => {
+                    open.close_as_unreadable(py, id, detail);
+                    None
+                }
+                Err(Unreadable::Interrupted(error)) => {
+                    interruption.get_or_insert(error);
+                    None
+                }
+            }
+        }
+        IoEvent::Connected {
+            remote_name,
+            remote_key,
+            ..
+        } => {
+            peer.set_connected(&remote_name, &remote_key);
+            Some(Body::Connected)
+        }
+        IoEvent::Lost { time_left } => {
+            peer.set_state(State::Lost);
+            Some(Body::Lost {
+                seconds_left: time_left.as_secs_f64(),
+            })
+        }
+        IoEvent::Resumed { after } => {
+            peer.set_state(State::Connected);
+            Some(Body::Resumed {
+                seconds: after.as_secs_f64(),
+            })
+        }
+        IoEvent::Disconnected { reason, detail } => {
+            peer.mark_closed();
+            open.remove_peer(id);
+            let (reason, detail) = match open.take_unreadable(id) {
+                Some(detail) => (Reason::BadData, detail),
+                None => (reason, explained(reason, printable(&detail), peer.url())),
+            };
+            Some(Body::Disconnected {
+                reason: reason.name(),
+                detail,
+            })
+        }
+    }
+}
+
+/// Adds to a reason's detail what the player can do about it, where netplay knows.
+fn explained(reason: Reason, detail: String, url: &str) -> String {
+    if reason != Reason::KeyChanged {
+        return detail;
+    }
+    let advice = format!(
+        "the server has another key than last time: it was set up anew, or somebody pretends to be it; \
+         to trust the new key call netplay.forget({url:?})"
+    );
+    if detail.is_empty() {
+        advice
+    } else {
+        format!("{detail}; {advice}")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while one of these is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

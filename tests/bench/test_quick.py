@@ -1,0 +1,33 @@
+# ruff: noqa: D103 (the names of tests are their sentences)
+"""The benchmarks work: a quick run measures everybody who is installed, and says nothing about how fast."""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+RUN = Path(__file__).parents[2] / "bench" / "run.py"
+
+
+def test_a_quick_run_measures_everything_and_writes_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "benchmarks.md"
+    run = subprocess.run(
+        [sys.executable, str(RUN), "--quick", "--out", str(page)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=110,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in run.stdout.splitlines()]
+    head, _, *measured = rows
+    assert head[1:5] == ["netplay", "pyenet", "asyncio TCP", "UDP socket"]
+    assert run.stdout.strip() in page.read_text(encoding="utf-8")
+    assert len(measured) == 4 + 8 + 10
+    for name, netplay, pyenet, *_ in measured:
+        assert re.match(r"[0-9]", netplay), f"{name}: {netplay}"
+        assert find_spec("enet") is None or "pygame" in name or re.match(r"[0-9]", pyenet), f"{name}: {pyenet}"
+        if name.endswith("one way: lost"):
+            assert netplay == "0"
