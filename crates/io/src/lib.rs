@@ -14,8 +14,10 @@
 //! | `driver`, `call`, `send` | all slots and peers, behind one lock; how calls begin, to whom messages go |
 //! | `slot` | one protocol endpoint with its sockets |
 //! | `socket`, `local` | UDP, and the network inside the process |
+//! | `batch`, `trains` | datagrams on their way out together, and several in one call |
 //! | `resolve`, `interfaces` | addresses of others, and our own |
 
+mod batch;
 mod call;
 mod driver;
 pub mod error;
@@ -29,6 +31,7 @@ mod shared;
 mod slot;
 mod socket;
 mod thread;
+mod trains;
 pub mod types;
 pub mod url;
 mod wait;

@@ -16,7 +16,9 @@ use bytes::Bytes;
 use netplay_netsim::Pipe;
 use netplay_proto::{Address, ConnectionId, Endpoint, EndpointConfig, Limits, Output, Path, Reason, Timestamp};
 
-use crate::socket::{RECEIVE_BYTES, SendBatch, Socket};
+use crate::batch::SendBatch;
+use crate::socket::Socket;
+use crate::trains;
 use crate::types::{ListenerId, PeerId, SocketStats};
 use crate::url::Simulation;
 
@@ -45,6 +47,7 @@ pub(crate) struct Slot {
     sockets: Vec<Socket>,
     pipe: Option<Pipe<(Path, Bytes)>>,
     batch: SendBatch,
+    buffer: Vec<u8>,
     stats: SocketStats,
 }
 
@@ -94,6 +97,7 @@ impl Slot {
             sockets: Vec::new(),
             pipe,
             batch: SendBatch::default(),
+            buffer: trains::new_buffer(),
             stats: SocketStats::default(),
         }
     }
@@ -199,7 +203,6 @@ impl Slot {
 
     /// Returns true if the budget was used up.
     fn receive(&mut self, now: Timestamp, budget: usize) -> bool {
-        let mut buffer = [0; RECEIVE_BYTES];
         let mut left = budget;
         for (number, socket) in self.sockets.iter().enumerate() {
             let path = |remote| Path {
@@ -210,23 +213,29 @@ impl Slot {
             let mut errors_left = MAX_ERRORS_IN_A_ROW;
             while left > 0 && errors_left > 0 {
                 match socket {
-                    Socket::Udp(udp) => match udp.recv_from(&mut buffer) {
-                        Ok((size, remote)) => {
+                    Socket::Udp(udp) => match trains::receive(udp, &mut self.buffer) {
+                        Ok(train) => {
                             errors_left = MAX_ERRORS_IN_A_ROW;
-                            self.stats.datagrams_received += 1;
-                            self.endpoint
-                                .handle_datagram(now, path(Address::Ip(remote)), &buffer[..size]);
+                            let path = path(Address::Ip(train.remote));
+                            for datagram in train.datagrams(&self.buffer) {
+                                self.stats.datagrams_received += 1;
+                                self.endpoint.handle_datagram(now, path, datagram);
+                                // The last train may be longer than the budget; it is not put back.
+                                left = left.saturating_sub(1);
+                            }
                         }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                         // A refusal from some remote machine, reported here (on Windows as WSAECONNRESET or
                         // WSAEMSGSIZE): it says nothing about the other peers, and the next datagram is behind it.
                         Err(_) => {
                             errors_left -= 1;
+                            left -= 1;
                             self.stats.receive_errors += 1;
                         }
                     },
                     Socket::Local(port) => match port.receive() {
                         Some((remote, datagram)) => {
+                            left -= 1;
                             self.stats.datagrams_received += 1;
                             self.endpoint
                                 .handle_datagram(now, path(Address::Virtual(remote)), &datagram);
@@ -234,7 +243,6 @@ impl Slot {
                         None => break,
                     },
                 }
-                left -= 1;
             }
         }
         left == 0

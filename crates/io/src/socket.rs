@@ -1,24 +1,20 @@
-//! UDP sockets: opened the way a game needs them, and what goes out through them in batches.
+//! Sockets: UDP ones, opened the way a game needs them, and ports inside the process beside them.
 //!
-//! It knows addresses and datagrams. It must not know what is in a datagram, nor who waits for one.
+//! It knows addresses. It must not know what is in a datagram, nor who waits for one.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use netplay_proto::{Address, Path};
 use socket2::{Domain, Protocol, Type};
 
 use crate::local::LocalPort;
-use crate::types::SocketStats;
+use crate::trains;
 use crate::url::Host;
 
 /// How much the operating system is asked to hold for a socket, each way. It may give less. A game that does nothing for
 /// a while does not need it, the I/O thread reads on; a burst of many peers in one moment does.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
-
-/// Room for the largest datagram of the protocol, and more to see that one was larger.
-pub(crate) const RECEIVE_BYTES: usize = 2048;
 
 /// How often a port that is free for IPv4 is looked for that is also free for IPv6.
 const PORT_TRIES: usize = 16;
@@ -57,7 +53,9 @@ pub(crate) fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(BUFFER_BYTES);
     socket.bind(&address.into())?;
-    Ok(socket.into())
+    let socket = UdpSocket::from(socket);
+    trains::accept(&socket);
+    Ok(socket)
 }
 
 /// Opens a listener's sockets: one for every address the host means, all on the same port.
@@ -132,84 +130,6 @@ const AF_NOT_SUPPORTED: i32 = 10047;
 #[cfg(not(any(target_os = "linux", windows)))]
 const AF_NOT_SUPPORTED: i32 = 47;
 
-/// Datagrams on their way out, kept together until they are handed to the operating system.
-///
-/// The buffers are used again: sending allocates nothing once they have grown.
-#[derive(Default)]
-pub(crate) struct SendBatch {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    /// How many of the entries are done.
-    done: usize,
-}
-
-struct Entry {
-    path: Path,
-    end: usize,
-}
-
-/// How many datagrams a batch takes before it must be flushed.
-const BATCH_LEN: usize = 64;
-
-impl SendBatch {
-    /// Adds a datagram.
-    pub(crate) fn push(&mut self, path: Path, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        self.entries.push(Entry {
-            path,
-            end: self.bytes.len(),
-        });
-    }
-
-    /// Returns true if it must be flushed before more is added.
-    pub(crate) fn is_full(&self) -> bool {
-        self.entries.len() >= BATCH_LEN
-    }
-
-    /// Returns true if nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Sends what waits. Returns false if the operating system has no room now: the rest stays for another time.
-    ///
-    /// A datagram that the operating system refuses (no route, a firewall, too large) is counted and passed over, as if
-    /// lost on the way: the protocol sends again what matters.
-    pub(crate) fn flush(&mut self, sockets: &[Socket], stats: &mut SocketStats) -> bool {
-        while self.done < self.entries.len() {
-            let start = if self.done == 0 {
-                0
-            } else {
-                self.entries[self.done - 1].end
-            };
-            let Entry { path, end } = self.entries[self.done];
-            let bytes = &self.bytes[start..end];
-            match (sockets.get(usize::from(path.socket)), path.remote) {
-                (Some(Socket::Udp(socket)), Address::Ip(remote)) => match socket.send_to(bytes, remote) {
-                    Ok(_) => stats.datagrams_sent += 1,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(_) => stats.send_errors += 1,
-                },
-                (Some(Socket::Local(port)), Address::Virtual(remote)) => {
-                    if port.send(remote, bytes) {
-                        stats.datagrams_sent += 1;
-                    } else {
-                        stats.local_dropped += 1;
-                    }
-                }
-                // The socket is gone, or was never of this kind.
-                _ => stats.send_errors += 1,
-            }
-            self.done += 1;
-        }
-        self.bytes.clear();
-        self.entries.clear();
-        self.done = 0;
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,36 +183,5 @@ mod tests {
     fn an_address_of_another_machine_is_reported_as_such() {
         let error = bind_listener(&Host::Ip("192.0.2.1".parse().unwrap()), 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
-    }
-
-    #[test]
-    fn a_batch_arrives_whole_and_what_is_refused_is_counted() {
-        let sender = Socket::udp(bind_udp((Ipv4Addr::LOCALHOST, 0).into()).unwrap());
-        let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        receiver
-            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
-            .unwrap();
-        let to = |socket, remote: SocketAddr| Path {
-            socket,
-            remote: Address::Ip(remote),
-        };
-        let there = receiver.local_addr().unwrap();
-        let mut batch = SendBatch::default();
-        let mut stats = SocketStats::default();
-        batch.push(to(0, there), b"one");
-        // An IPv6 address through an IPv4 socket, a socket that is not there, a datagram that is too large: none of them
-        // holds up the next.
-        batch.push(to(0, "[::1]:9".parse().unwrap()), b"lost");
-        batch.push(to(1, there), b"lost");
-        batch.push(to(0, there), &[0; 70_000]);
-        batch.push(to(0, there), b"two");
-        assert!(batch.flush(&[sender], &mut stats));
-        assert!(batch.is_empty());
-        let mut buffer = [0; 16];
-        for expected in [b"one", b"two"] {
-            let size = receiver.recv(&mut buffer).unwrap();
-            assert_eq!(&buffer[..size], expected);
-        }
-        assert_eq!((stats.datagrams_sent, stats.send_errors), (2, 3));
     }
 }

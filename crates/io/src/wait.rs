@@ -221,26 +221,42 @@ impl Lookout {
     /// Blocks until one of these sockets has something to read, this moment has come, or the thread is called. Returns
     /// false if a signal arrived, which its receiver may want to act on.
     fn watch(&self, sockets: &[std::sync::Arc<std::net::UdpSocket>], until: Option<Instant>) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use std::os::fd::AsFd;
+
+        use nix::poll::{PollFd, PollFlags};
         let Some(Some(line)) = self.line.get() else {
             return false;
         };
-        let timeout = until.map(|until| {
-            let left = until.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
         let mut watched = Vec::with_capacity(sockets.len() + 1);
-        watched.push(PollFd::new(&line.near, PollFlags::IN));
-        watched.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
-        let result = poll(&mut watched, timeout.as_ref());
-        if !watched[0].revents().is_empty() {
+        watched.push(PollFd::new(line.near.as_fd(), PollFlags::POLLIN));
+        watched.extend(
+            sockets
+                .iter()
+                .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
+        );
+        let result = poll_until(&mut watched, until);
+        if watched[0].any().unwrap_or(true) {
             let _ = std::io::Read::read(&mut &line.near, &mut [0; 8]);
             // After reading: a call from now on writes again, and one before is answered by the drive that follows.
             self.is_called.store(false, SeqCst);
         }
         result.is_ok()
     }
+}
+
+#[cfg(target_os = "linux")]
+fn poll_until(watched: &mut [nix::poll::PollFd<'_>], until: Option<Instant>) -> nix::Result<nix::libc::c_int> {
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()).into());
+    nix::poll::ppoll(watched, left, None)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn poll_until(watched: &mut [nix::poll::PollFd<'_>], until: Option<Instant>) -> nix::Result<nix::libc::c_int> {
+    use nix::poll::PollTimeout;
+    // Whole milliseconds, and never early: that would be a busy wait for the rest.
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_micros(999));
+    let timeout = left.map_or(PollTimeout::NONE, |left| {
+        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+    });
+    nix::poll::poll(watched, timeout)
 }

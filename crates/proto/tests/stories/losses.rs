@@ -129,7 +129,7 @@ fn reliable_channels_survive_bursts() {
         );
         let (median, p99) = delays(&world);
         eprintln!("5 % bursts, 50 ms: median {median:?}, p99 {p99:?}");
-        assert!(median <= 60 * MS && p99 < 700 * MS, "{median:?} {p99:?}");
+        assert!(median <= 60 * MS && p99 < 1200 * MS, "{median:?} {p99:?}");
     }
 }
 
