@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   Asking ──cookie──► Proving ──reply, key as expected──► Finishing ──first packet──► a Connection
-//!     ▲                   │
-//!     └── no reply ───────┘          refused, key changed, or too long: Disconnected
+//!     ▲                   │                                    │
+//!     └── no answer ──────┴────────── no answer ───────────────┘     refused, key changed, or too long: Disconnected
 //! ```
 //!
 //! Whatever is not answered is asked again; so a server that starts late or a lossy path only cost time.
@@ -40,6 +40,15 @@ pub(crate) fn prologue(token: u64) -> [u8; 13] {
     prologue[4] = PROTOCOL_VERSION;
     prologue[5..13].copy_from_slice(&token.to_le_bytes());
     prologue
+}
+
+fn begin(identity: &Identity, options: &Connect, token: u64, seed: [u8; 32]) -> (Handshake, [u8; 48]) {
+    let mut noise = Handshake::new(true, identity, &options.psk, &prologue(token), seed);
+    let hello = noise
+        .write(&[])
+        .try_into()
+        .expect("the pattern's first message has 48 bytes");
+    (noise, hello)
 }
 
 /// A call under way.
@@ -85,11 +94,7 @@ impl Call {
         token: u64,
         seed: [u8; 32],
     ) -> Self {
-        let mut noise = Handshake::new(true, identity, &options.psk, &prologue(token), seed);
-        let hello = noise
-            .write(&[])
-            .try_into()
-            .expect("the pattern's first message has 48 bytes");
+        let (noise, hello) = begin(identity, &options, token, seed);
         Self {
             token,
             outbox: Outbox::new(crate::message::MAX_RELIABLE_SIZE),
@@ -106,6 +111,31 @@ impl Call {
             next_try: now,
             first_rtt: FIRST_RTT_GUESS,
         }
+    }
+
+    /// Returns true if the server does not answer our last message: it has forgotten us.
+    pub(crate) fn is_hung(&self) -> bool {
+        self.finish.is_some() && self.tries >= TRIES_PER_COOKIE
+    }
+
+    /// Begins the handshake anew, within the same time.
+    pub(crate) fn begin_anew(
+        &mut self,
+        now: Timestamp,
+        identity: &Identity,
+        token: u64,
+        seed: [u8; 32],
+        outbox: Outbox,
+    ) {
+        let (noise, hello) = begin(identity, &self.options, token, seed);
+        self.token = token;
+        self.outbox = outbox;
+        self.noise = Some(noise);
+        self.hello = hello;
+        self.proof = None;
+        self.finish = None;
+        self.tries = 0;
+        self.next_try = now;
     }
 
     /// Adds a path to ask on, at once.

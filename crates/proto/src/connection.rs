@@ -263,6 +263,11 @@ impl Connection {
         self.start_closing(now, reason, detail.to_owned());
     }
 
+    /// Gives back what has been queued on a connection that the remote side does not know of.
+    pub(crate) fn take_outbox(&mut self) -> Outbox {
+        std::mem::replace(&mut self.outbox, Outbox::new(0))
+    }
+
     /// Takes note that the client has asked again to finish the handshake: our first packet has not reached it.
     pub(crate) fn handle_repeated_finish(&mut self) {
         if self.stats.packets_received == 0 {

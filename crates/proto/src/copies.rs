@@ -132,23 +132,21 @@ impl Copies {
     /// Hands over the units whose copies may go with a packet that leaves now, until `copy` says that the packet is full.
     /// `copy` returns the bytes it has written: none if the unit needs no copy any more.
     pub(crate) fn pack(&mut self, now: Timestamp, mut copy: impl FnMut(Unit) -> Option<usize>) {
-        for index in 0..STAGES.len() {
+        for (index, stage) in STAGES.iter().enumerate() {
+            let is_wanted = self.is_active() && self.loss.share() >= stage.min_loss;
             while let Some(&(unit, sent_at)) = self.waiting[index].front()
-                && sent_at + STAGES[index].from <= now
+                && sent_at + stage.from <= now
             {
-                let is_wanted = self.is_active() && self.loss.share() >= STAGES[index].min_loss && self.allowance > 0.0;
-                let is_needed = if is_wanted {
+                let mut is_needed = true;
+                if is_wanted && self.allowance > 0.0 {
                     let Some(bytes) = copy(unit) else { return };
                     self.allowance -= bytes as f64;
-                    bytes > 0
-                } else {
-                    true
-                };
+                    is_needed = bytes > 0;
+                }
                 self.waiting[index].pop_front();
-                if is_needed && index + 1 < STAGES.len() {
-                    self.waiting[index + 1].push_back((unit, sent_at));
-                } else {
-                    self.count -= 1;
+                match self.waiting.get_mut(index + 1) {
+                    Some(next) if is_needed => next.push_back((unit, sent_at)),
+                    _ => self.count -= 1,
                 }
             }
         }

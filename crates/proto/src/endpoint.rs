@@ -711,6 +711,9 @@ impl Endpoint {
                     self.end(now, id, Reason::NoAnswer, &detail, false);
                     return;
                 }
+                if call.is_hung() {
+                    self.call_anew(now, index);
+                }
             }
             Stage::Answering(answer) => {
                 if now >= answer.expires() {
@@ -727,6 +730,20 @@ impl Endpoint {
             }
         }
         self.touch(now, index);
+    }
+
+    /// The server has forgotten our handshake: begins another one, with what the game has sent meanwhile.
+    fn call_anew(&mut self, now: Timestamp, index: usize) {
+        let (token, seed) = (self.random.next_u64(), self.seed());
+        if let Some(slot) = self.slots[index].take()
+            && let Stage::Confirming(mut call, mut connection, _) = slot.stage
+        {
+            self.calls.remove(&call.token);
+            self.calls.insert(token, index);
+            call.begin_anew(now, &self.config.identity, token, seed, connection.take_outbox());
+            let stage = Stage::Calling(call);
+            self.slots[index] = Some(Slot { stage, ..slot });
+        }
     }
 
     /// Looks after a connection to which something has happened: datagrams of its handshake, its turn, its timer, its end.
@@ -787,18 +804,34 @@ impl Endpoint {
                 self.forget_established(id);
                 self.touch(now, index);
             }
-            Stage::Calling(_) | Stage::Confirming(..) => {
-                self.inbox.push_event(
-                    id,
-                    Event::Disconnected {
-                        reason,
-                        detail: detail.to_owned(),
-                    },
-                );
+            Stage::Calling(_) => {
+                self.push_disconnected(id, reason, detail);
                 self.remove(index);
+            }
+            Stage::Confirming(..) => {
+                self.push_disconnected(id, reason, detail);
+                self.say_goodbye_unconfirmed(now, index, reason, detail);
             }
             Stage::Answering(_) => (),
         }
+    }
+
+    /// The server may have let us in already, without our knowing: it must not keep the seat for one who is gone.
+    fn say_goodbye_unconfirmed(&mut self, now: Timestamp, index: usize, reason: Reason, detail: &str) {
+        if let Some(slot) = self.slots[index].take()
+            && let Stage::Confirming(call, mut connection, _) = slot.stage
+        {
+            self.calls.remove(&call.token);
+            connection.refuse(now, reason, detail);
+            let stage = Stage::Open(connection);
+            self.slots[index] = Some(Slot { stage, ..slot });
+            self.touch(now, index);
+        }
+    }
+
+    fn push_disconnected(&mut self, id: ConnectionId, reason: Reason, detail: &str) {
+        let detail = detail.to_owned();
+        self.inbox.push_event(id, Event::Disconnected { reason, detail });
     }
 
     fn push_connected(&mut self, id: ConnectionId, remote: Remote, path: Path, is_incoming: bool) {

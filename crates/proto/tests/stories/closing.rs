@@ -164,3 +164,19 @@ fn closing_twice_or_after_the_end_is_nothing() {
         world.story()
     );
 }
+
+#[test]
+fn a_caller_who_leaves_before_he_knows_that_he_is_in_leaves_no_ghost() {
+    let mut world = World::new(Conditions::lag(20 * MS));
+    let server = world.listen();
+    let client = world.caller();
+    let end = world.call(client, server);
+    // The server has let him in at five one-way trips; he would know at six.
+    world.run_for(110 * MS);
+    assert_eq!(world.endpoint(server).established().count(), 1, "{}", world.story());
+    world.close(end, "gone already");
+    world.run_for(SECOND);
+    assert_eq!(world.endpoint(server).established().count(), 0, "{}", world.story());
+    world.run_for(5 * SECOND);
+    assert!(world.endpoint(client).is_idle() && world.endpoint(server).is_idle());
+}
