@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::acks::{AckQueue, MAX_ACK_DELAY};
+use crate::acks::{AckQueue, MAX_LAZY_DELAY, Urgency};
 use crate::address::Path;
 use crate::config::Limits;
 use crate::congestion::CongestionController;
@@ -217,7 +217,7 @@ impl Connection {
         if !self.is_open() {
             return Err(SendError::Closed);
         }
-        let sequence_id = self.outbox.push(message)?;
+        let sequence_id = self.outbox.push(now, message)?;
         if self.outbox.queued_bytes() > self.limits.send_queue {
             let detail = format!("more than {} bytes waited for it", self.limits.send_queue);
             self.abort(now, Reason::TooSlow, &detail, inbox);
@@ -320,12 +320,12 @@ impl Connection {
         inbox: &mut Inbox,
     ) {
         self.handle_heard(now, inbox);
-        let mut is_eliciting = false;
+        let mut urgency = Urgency::None;
         for chunk in Chunk::parse_all(payload) {
             let result = chunk
                 .map_err(|_| Violation("a chunk that cannot be read"))
                 .and_then(|chunk| {
-                    is_eliciting |= !matches!(chunk, Chunk::Padding | Chunk::Ack(_));
+                    urgency = urgency.max(chunk_urgency(&chunk));
                     if let Chunk::PathCheck(token) = chunk {
                         self.roaming.handle_check(path, token);
                     }
@@ -337,7 +337,7 @@ impl Connection {
                 return;
             }
         }
-        self.acks.handle_packet(now, number, is_eliciting);
+        self.acks.handle_packet(now, number, urgency);
         self.end_flush(now);
     }
 
@@ -349,7 +349,7 @@ impl Connection {
         payload.clear();
         self.carried.clear();
         if let Some(path) = self.roaming.pack(payload) {
-            self.seal(now, payload, true, true, out);
+            self.seal(now, payload, Urgency::Soon, true, out);
             return Some(path);
         }
         let room = MAX_DATAGRAM - PacketHeader::MAX_LEN - TAG_LEN;
@@ -360,36 +360,43 @@ impl Connection {
         }
         let ack_len = payload.len();
         self.pack_control(payload);
+        let has_control = payload.len() > ack_len;
         let is_app_limited = self.pack_messages(now, room, payload);
-        let is_eliciting = payload.len() > ack_len;
-        if !is_eliciting {
+        let mut urgency = if has_control || self.carried.iter().any(|carried| matches!(carried, Carried::Unit(_))) {
+            Urgency::Soon
+        } else if payload.len() > ack_len {
+            Urgency::Lazy
+        } else {
+            Urgency::None
+        };
+        if urgency == Urgency::None {
             if ack_len == 0 || self.acks.due().is_none_or(|due| due > now) {
                 return None;
             }
             if self.acks.has_many_ranges() && now - self.last_ping > self.rtt.smoothed() {
                 self.last_ping = now;
                 Chunk::Ping.emit(payload);
+                urgency = Urgency::Soon;
             }
         }
-        let is_eliciting = payload.len() > ack_len;
-        if is_eliciting {
+        if urgency != Urgency::None {
             self.probes_due = self.probes_due.saturating_sub(1);
         }
         if ack_len > 0 {
             self.acks.handle_sent();
         }
-        self.seal(now, payload, is_eliciting, is_app_limited, out);
+        self.seal(now, payload, urgency, is_app_limited, out);
         Some(self.path)
     }
 
     /// Makes a packet of this payload and takes note of it.
-    fn seal(&mut self, now: Timestamp, payload: &[u8], is_eliciting: bool, is_app_limited: bool, out: &mut Vec<u8>) {
+    fn seal(&mut self, now: Timestamp, payload: &[u8], urgency: Urgency, is_app_limited: bool, out: &mut Vec<u8>) {
         let number = self.flight.next_number();
         out.clear();
         PacketHeader::new(self.remote_id, number, self.flight.unacked_span()).emit(out);
         self.session.seal(number, payload, out);
         self.flight
-            .record(now, out.len(), is_eliciting, is_app_limited, &self.carried);
+            .record(now, out.len(), urgency, is_app_limited, &self.carried);
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += out.len() as u64;
     }
@@ -420,9 +427,7 @@ impl Connection {
             // An acknowledgement that is due now goes with the next packet; its time is no reason to wake up again.
             Timer::Ack => self.acks.due(),
             Timer::Loss => self.flight.loss_time().filter(|_| is_talking),
-            Timer::Probe if is_talking && self.flight.loss_time().is_none() => {
-                self.flight.probe_time(&self.rtt, MAX_ACK_DELAY)
-            }
+            Timer::Probe if is_talking && self.flight.loss_time().is_none() => self.flight.probe_time(&self.rtt),
             Timer::Copies if matches!(self.state, State::Open | State::Flushing { .. }) => self.copies.deadline(),
             Timer::KeepAlive if self.state == State::Open && self.flight.is_empty() => {
                 Some(self.last_heard.max(self.last_ping) + self.keep_alive)
@@ -454,6 +459,8 @@ impl Connection {
                 }
                 // Whatever else was under way is asked for by its own means.
                 self.is_ping_due |= !has_something;
+                let lost = self.flight.give_up_lazy(now, &self.rtt);
+                self.handle_loss_count(lost);
             }
             Timer::KeepAlive => {
                 self.last_ping = now;
@@ -537,7 +544,7 @@ impl Connection {
             })
             .ok_or(Violation("an acknowledgement of a packet never sent"))?;
         if let Some(sample) = outcome.rtt_sample {
-            self.rtt.update(now, sample, ack.delay.min(MAX_ACK_DELAY * 2));
+            self.rtt.update(now, sample, ack.delay.min(MAX_LAZY_DELAY * 2));
         }
         // What was only late was not lost: it is taken back.
         self.stats.packets_lost = self.stats.packets_lost.saturating_sub(outcome.late_packets);
@@ -570,6 +577,10 @@ impl Connection {
             }
             Carried::Ack(_) => (),
         });
+        self.handle_loss_count(packets);
+    }
+
+    fn handle_loss_count(&mut self, packets: u64) {
         self.stats.packets_lost += packets;
         self.loss.handle_lost(packets);
         self.copies.handle_lost(packets);
@@ -661,6 +672,7 @@ impl Connection {
             has_small: under_way < window + SMALL_EXTRA || self.probes_due > 0,
             has_bulk: under_way < window,
         };
+        self.outbox.drop_late(now);
         let end = room.max(payload.len());
         if allowed.has_small {
             self.outbox
@@ -695,5 +707,13 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+fn chunk_urgency(chunk: &Chunk<'_>) -> Urgency {
+    match chunk {
+        Chunk::Padding | Chunk::Ack(_) => Urgency::None,
+        Chunk::Message(message) if message.delivery.is_lossy => Urgency::Lazy,
+        _ => Urgency::Soon,
     }
 }

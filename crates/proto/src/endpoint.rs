@@ -282,7 +282,7 @@ impl Endpoint {
             }
             Stage::Answering(_) => Err(SendError::Closed),
             Stage::Calling(_) | Stage::Confirming(..) if message.delivery.is_lossy => Err(SendError::NotConnected),
-            Stage::Calling(call) => call.outbox.push(message),
+            Stage::Calling(call) => call.outbox.push(now, message),
             Stage::Confirming(_, connection, _) => connection.send(now, message, &mut self.inbox),
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::acks::{MAX_ACK_DELAY, MAX_LAZY_DELAY, Urgency};
 use crate::rtt::RttEstimator;
 use crate::time::Timestamp;
 use crate::wire::Ack;
@@ -92,6 +93,7 @@ struct SentPacket {
     size: u16,
     carried_len: u16,
     state: PacketState,
+    is_urgent: bool,
     is_app_limited: bool,
     /// Where its references begin, counted since the beginning.
     carried_from: u64,
@@ -112,6 +114,9 @@ pub(crate) struct Flight {
     bytes: usize,
     count: usize,
     largest_acked: Option<u64>,
+    /// Packets under way that are acknowledged soon, and when the last of them was sent.
+    urgent_count: usize,
+    last_urgent_at: Timestamp,
     last_sent_at: Timestamp,
     loss_time: Option<Timestamp>,
     probe_count: u32,
@@ -135,6 +140,8 @@ impl Flight {
             bytes: 0,
             count: 0,
             largest_acked: None,
+            urgent_count: 0,
+            last_urgent_at: now,
             last_sent_at: now,
             loss_time: None,
             probe_count: 0,
@@ -173,7 +180,7 @@ impl Flight {
         &mut self,
         now: Timestamp,
         size: usize,
-        is_eliciting: bool,
+        urgency: Urgency,
         is_app_limited: bool,
         carried: &[Carried],
     ) {
@@ -185,11 +192,12 @@ impl Flight {
             sent_at: now,
             size: size as u16,
             carried_len: carried.len() as u16,
-            state: if is_eliciting {
-                PacketState::InFlight
-            } else {
+            state: if urgency == Urgency::None {
                 PacketState::Settled
+            } else {
+                PacketState::InFlight
             },
+            is_urgent: urgency == Urgency::Soon,
             is_app_limited,
             carried_from: self.carried_base + self.carried.len() as u64,
             delivered: self.delivered,
@@ -197,10 +205,14 @@ impl Flight {
             first_sent_at: self.first_sent_at,
         });
         self.carried.extend(carried);
-        if is_eliciting {
+        if urgency != Urgency::None {
             self.bytes += size;
             self.count += 1;
             self.last_sent_at = now;
+            if urgency == Urgency::Soon {
+                self.urgent_count += 1;
+                self.last_urgent_at = now;
+            }
         } else {
             self.forget_settled(now);
         }
@@ -231,8 +243,7 @@ impl Flight {
                     PacketState::Settled => continue,
                     PacketState::Lost { .. } => outcome.late_packets += 1,
                     PacketState::InFlight => {
-                        self.bytes -= usize::from(packet.size);
-                        self.count -= 1;
+                        self.land(&packet);
                     }
                 }
                 self.delivered += u64::from(packet.size);
@@ -308,8 +319,7 @@ impl Flight {
             }
             packet.state = PacketState::Lost { until: now + delay * 2 };
             let packet = *packet;
-            self.bytes -= usize::from(packet.size);
-            self.count -= 1;
+            self.land(&packet);
             packets += 1;
             bytes += usize::from(packet.size);
             for at in 0..u64::from(packet.carried_len) {
@@ -330,14 +340,17 @@ impl Flight {
         self.loss_time
     }
 
-    /// Returns when to send a probe because no acknowledgement has come (RFC 9002 §6.2).
-    pub(crate) fn probe_time(&self, rtt: &RttEstimator, max_ack_delay: Duration) -> Option<Timestamp> {
-        if self.count == 0 {
-            return None;
-        }
-        let base = rtt.probe_delay() + max_ack_delay;
+    /// Returns when to send a probe because no acknowledgement has come (RFC 9002 §6.2): the remote side may hold it back,
+    /// and longer if nothing under way would be sent again.
+    pub(crate) fn probe_time(&self, rtt: &RttEstimator) -> Option<Timestamp> {
+        let (sent_at, ack_delay) = match (self.urgent_count, self.count) {
+            (0, 0) => return None,
+            (0, _) => (self.last_sent_at, MAX_LAZY_DELAY),
+            _ => (self.last_urgent_at, MAX_ACK_DELAY),
+        };
+        let base = rtt.probe_delay() + ack_delay;
         let delay = (base * (1 << self.probe_count.min(10))).min(MAX_PROBE_DELAY.max(base));
-        Some(self.last_sent_at + delay)
+        Some(sent_at + delay)
     }
 
     /// Takes note that a probe is due and returns what the oldest packets under way carry, to be sent in it.
@@ -350,6 +363,34 @@ impl Flight {
             (0..u64::from(packet.carried_len))
                 .map(|at| self.carried[(packet.carried_from + at - self.carried_base) as usize])
         })
+    }
+
+    /// Gives up the packets with lossy messages that should have been acknowledged by now, so that they do not stop newer ones.
+    /// Returns how many.
+    pub(crate) fn give_up_lazy(&mut self, now: Timestamp, rtt: &RttEstimator) -> u64 {
+        let delay = rtt.probe_delay() + MAX_LAZY_DELAY;
+        let mut lost = 0;
+        for number in self.oldest..self.next_number() {
+            let packet = &mut self.packets[(number - self.base) as usize];
+            if packet.sent_at + delay > now {
+                break;
+            }
+            if packet.state == PacketState::InFlight && !packet.is_urgent {
+                packet.state = PacketState::Lost { until: now + delay };
+                let packet = *packet;
+                self.land(&packet);
+                lost += 1;
+            }
+        }
+        self.forget_settled(now);
+        lost
+    }
+
+    /// Takes a packet that is settled off the numbers under way.
+    fn land(&mut self, packet: &SentPacket) {
+        self.bytes -= usize::from(packet.size);
+        self.count -= 1;
+        self.urgent_count -= usize::from(packet.is_urgent);
     }
 
     fn forget_settled(&mut self, now: Timestamp) {
@@ -386,7 +427,7 @@ mod tests {
             flight.record(
                 Timestamp::from_millis(number),
                 100,
-                true,
+                Urgency::Soon,
                 false,
                 &[Carried::Ack(number)],
             );
@@ -460,7 +501,7 @@ mod tests {
         assert_eq!(acked(&mut flight, now, &[(4, 4), (0, 0)]), Some(vec![0]));
         flight.detect_lost(now, &rtt, |_| panic!("nothing is lost yet"));
         assert_eq!(flight.loss_time(), Some(Timestamp::from_millis(2 + 45 + 10)));
-        flight.record(Timestamp::from_millis(100), 100, false, false, &[]);
+        flight.record(Timestamp::from_millis(100), 100, Urgency::None, false, &[]);
         assert_eq!(flight.base, 1, "the other lost one may still come");
         assert_eq!(flight.bytes(), 200);
     }
@@ -469,11 +510,11 @@ mod tests {
     fn probes_wait_for_the_path_and_then_longer() {
         let mut flight = flight_of(1);
         let rtt = RttEstimator::new(Timestamp::ZERO, MS * 100);
-        assert_eq!(flight.probe_time(&rtt, MS * 10), Some(Timestamp::from_millis(310)));
+        assert_eq!(flight.probe_time(&rtt), Some(Timestamp::from_millis(310)));
         assert_eq!(flight.handle_probe().collect::<Vec<_>>(), [Carried::Ack(0)]);
-        assert_eq!(flight.probe_time(&rtt, MS * 10), Some(Timestamp::from_millis(620)));
+        assert_eq!(flight.probe_time(&rtt), Some(Timestamp::from_millis(620)));
         let _ = flight.handle_probe().count();
-        assert_eq!(flight.probe_time(&rtt, MS * 10), Some(Timestamp::from_millis(1000)));
+        assert_eq!(flight.probe_time(&rtt), Some(Timestamp::from_millis(1000)));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What the game has sent and the remote side has not acknowledged yet, and the order in which it goes into packets.
 //!
 //! Resent units first, then small messages (reliable and lossy in turns, reliable lanes in turns), then bulk: fragments of large
-//! reliable messages, lane by lane. Knows lanes, units and credit; it must not know packets, time or the network.
+//! reliable messages, lane by lane. Knows lanes, units and credit; it must not know packets or the network.
 //!
 //! Bounds: reliable bytes by the sender's own limit (the connection is closed as too slow), lossy bytes by dropping the
-//! oldest, what is under way by the remote side's credit.
+//! oldest and the late, what is under way by the remote side's credit.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,10 +15,14 @@ use crate::credit::{BASE_CREDIT, BULK_RESERVE, unit_cost};
 use crate::flight::{Carried, Unit};
 use crate::lane::{LaneId, LaneMap};
 use crate::message::{Delivery, Kind, MAX_LOSSY_SIZE, Message, SendError};
+use crate::time::Timestamp;
 use crate::wire::{Chunk, FRAGMENT_SIZE, MessageChunk, Part, fragment_count, fragment_len, varint_len};
 
 /// Lossy bytes that may wait for the path; beyond that the oldest message is dropped.
 const LOSSY_QUEUE: usize = 256 << 10;
+
+/// How long a lossy message may wait for the path; then it would come late.
+const LOSSY_AGE: Duration = Duration::from_millis(250);
 
 /// What a queued message costs beside its bytes.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -102,6 +107,7 @@ struct LossyMessage {
     sequence_id: u64,
     kind: Kind,
     data: Bytes,
+    queued_at: Timestamp,
     next_fragment: usize,
 }
 
@@ -139,7 +145,7 @@ impl Outbox {
     }
 
     /// Queues a message and returns its sequence id.
-    pub(crate) fn push(&mut self, message: &Message) -> Result<u64, SendError> {
+    pub(crate) fn push(&mut self, now: Timestamp, message: &Message) -> Result<u64, SendError> {
         let id = LaneId::new(message.channel, message.delivery);
         let (size, kind, data) = (message.data.len(), message.kind, message.data.clone());
         let limit = if message.delivery.is_lossy {
@@ -159,6 +165,7 @@ impl Outbox {
                 sequence_id,
                 kind,
                 data,
+                queued_at: now,
                 next_fragment: 0,
             });
             return Ok(sequence_id);
@@ -200,6 +207,15 @@ impl Outbox {
     /// Raises the total cost that may be sent.
     pub(crate) fn handle_credit(&mut self, total: u64) {
         self.credit_limit = self.credit_limit.max(total);
+    }
+
+    /// Drops the lossy messages that have waited so long that they would come late.
+    pub(crate) fn drop_late(&mut self, now: Timestamp) {
+        while let Some(oldest) = self.lossy.front()
+            && now - oldest.queued_at > LOSSY_AGE
+        {
+            self.drop_oldest_lossy();
+        }
     }
 
     /// Fills up to `room` bytes of a packet's payload, noting what is to be settled with the packet.
@@ -321,10 +337,14 @@ impl Outbox {
         self.lossy_bytes += message.data.len() + MESSAGE_OVERHEAD;
         self.lossy.push_back(message);
         while self.lossy_bytes > LOSSY_QUEUE && self.lossy.len() > 1 {
-            if let Some(oldest) = self.lossy.pop_front() {
-                self.lossy_bytes -= oldest.data.len() + MESSAGE_OVERHEAD;
-                self.lossy_dropped += 1;
-            }
+            self.drop_oldest_lossy();
+        }
+    }
+
+    fn drop_oldest_lossy(&mut self) {
+        if let Some(oldest) = self.lossy.pop_front() {
+            self.lossy_bytes -= oldest.data.len() + MESSAGE_OVERHEAD;
+            self.lossy_dropped += 1;
         }
     }
 
@@ -584,11 +604,19 @@ mod tests {
     #[test]
     fn small_messages_go_before_bulk_and_lanes_take_turns() {
         let mut outbox = Outbox::new(1 << 20);
-        outbox.push(&message(1, Delivery::RELIABLE, 3000)).unwrap();
-        outbox.push(&message(2, Delivery::RELIABLE, 10)).unwrap();
-        outbox.push(&message(2, Delivery::RELIABLE, 10)).unwrap();
-        outbox.push(&message(3, Delivery::RELIABLE, 10)).unwrap();
-        outbox.push(&message(4, Delivery::LOSSY, 10)).unwrap();
+        outbox
+            .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 3000))
+            .unwrap();
+        outbox
+            .push(Timestamp::ZERO, &message(2, Delivery::RELIABLE, 10))
+            .unwrap();
+        outbox
+            .push(Timestamp::ZERO, &message(2, Delivery::RELIABLE, 10))
+            .unwrap();
+        outbox
+            .push(Timestamp::ZERO, &message(3, Delivery::RELIABLE, 10))
+            .unwrap();
+        outbox.push(Timestamp::ZERO, &message(4, Delivery::LOSSY, 10)).unwrap();
         let (chunks, _) = pack(&mut outbox);
         let order: Vec<_> = chunks
             .iter()
@@ -608,8 +636,12 @@ mod tests {
     #[test]
     fn lost_units_are_sent_again_until_acknowledged() {
         let mut outbox = Outbox::new(1 << 20);
-        outbox.push(&message(1, Delivery::RELIABLE, 10)).unwrap();
-        outbox.push(&message(1, Delivery::RELIABLE, 2000)).unwrap();
+        outbox
+            .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 10))
+            .unwrap();
+        outbox
+            .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 2000))
+            .unwrap();
         let mut under_way = Vec::new();
         for _ in 0..3 {
             under_way.extend(units(&pack(&mut outbox).1));
@@ -632,12 +664,16 @@ mod tests {
     #[test]
     fn credit_stops_small_messages_and_bulk_stops_earlier() {
         let mut outbox = Outbox::new(16 << 20);
-        outbox.push(&message(1, Delivery::RELIABLE, 3 << 20)).unwrap();
+        outbox
+            .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 3 << 20))
+            .unwrap();
         while !pack(&mut outbox).0.is_empty() {}
         assert!(!outbox.has_work(ALL));
         assert!(outbox.credit_limit - outbox.credit_used >= BULK_RESERVE);
         for _ in 0..2000 {
-            outbox.push(&message(2, Delivery::RELIABLE, 100)).unwrap();
+            outbox
+                .push(Timestamp::ZERO, &message(2, Delivery::RELIABLE, 100))
+                .unwrap();
         }
         let mut sent = 0;
         while outbox.has_work(ALL) {
@@ -653,12 +689,14 @@ mod tests {
     fn a_full_lossy_queue_drops_the_oldest() {
         let mut outbox = Outbox::new(1 << 20);
         for _ in 0..300 {
-            outbox.push(&message(1, Delivery::LOSSY, 1000)).unwrap();
+            outbox
+                .push(Timestamp::ZERO, &message(1, Delivery::LOSSY, 1000))
+                .unwrap();
         }
         assert!(outbox.lossy_bytes <= LOSSY_QUEUE);
         assert_eq!(pack(&mut outbox).0[0].1, outbox.lossy_dropped);
         assert_eq!(
-            outbox.push(&message(1, Delivery::LOSSY, MAX_LOSSY_SIZE + 1)),
+            outbox.push(Timestamp::ZERO, &message(1, Delivery::LOSSY, MAX_LOSSY_SIZE + 1)),
             Err(SendError::TooLarge {
                 size: MAX_LOSSY_SIZE + 1,
                 limit: MAX_LOSSY_SIZE
@@ -671,7 +709,9 @@ mod tests {
         let mut outbox = Outbox::new(1 << 20);
         outbox.handle_credit(u64::MAX / 2);
         for _ in 0..UNORDERED_SPAN + 10 {
-            outbox.push(&message(1, Delivery::RELIABLE_UNORDERED, 0)).unwrap();
+            outbox
+                .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE_UNORDERED, 0))
+                .unwrap();
         }
         let mut sent = Vec::new();
         while outbox.has_work(ALL) {
