@@ -18,6 +18,7 @@
 
 use std::io;
 use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -40,6 +41,9 @@ const PACE: Duration = Duration::from_millis(1);
 /// How many names may be resolved at once.
 const MAX_LOOKUPS: usize = 16;
 
+/// How long to wait after a fault, so that one that comes again and again does not fill the processor and the log.
+const AFTER_FAULT: Duration = Duration::from_millis(100);
+
 /// Starts the thread; it ends when the network is closed. Returns where work that blocks can be given to.
 pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread()
@@ -54,7 +58,12 @@ pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Handle> {
         .spawn(move || {
             let _ = shared.thread.set(std::thread::current());
             shared.set_has_thread(true);
-            runtime.block_on(run(&shared));
+            // Faults of the protocol are contained where they happen. One elsewhere must not leave a network that nobody
+            // keeps alive.
+            while catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(&shared)))).is_err() {
+                log::error!("a fault inside netplay has interrupted the I/O thread; please report it");
+                std::thread::sleep(AFTER_FAULT);
+            }
             shared.set_has_thread(false);
             // A name that is still being resolved may take half a minute; nobody waits for it any more.
             runtime.shutdown_background();

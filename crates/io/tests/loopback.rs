@@ -588,6 +588,94 @@ fn a_game_that_takes_nothing_is_noticed() {
 }
 
 #[test]
+fn a_client_that_never_reads_is_disconnected_and_the_others_are_not() {
+    let limits = Limits {
+        send_queue: 256 * 1024,
+        ..Limits::default()
+    };
+    let mut server = Side::new();
+    let info = server
+        .network
+        .listen(
+            HOME,
+            ListenOptions {
+                limits,
+                ..listen_options()
+            },
+        )
+        .unwrap();
+    let (mut lazy, _) = Side::calling(&info.url);
+    lazy.until("connected", |side| side.connected().len() == 1);
+    let (mut keen, _) = Side::calling(&info.url);
+    keen.until("connected", |side| side.connected().len() == 1);
+    server.until("two", |server| server.connected().len() == 2);
+    let block = Message {
+        data: vec![b'x'; 16 * 1024].into(),
+        ..text_message("")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let mut sent = 0;
+    while server.endings().is_empty() {
+        assert!(
+            Instant::now() < deadline,
+            "{sent} messages wait for a client that reads none"
+        );
+        server.network.send(Target::All, &[], &block).unwrap();
+        sent += 1;
+        server.poll();
+        keen.until("the block", |keen| keen.texts().len() == sent);
+    }
+    assert_eq!(server.endings().len(), 1);
+    assert_eq!(server.endings()[0].0, Reason::TooSlow);
+    assert_eq!(server.send(Target::All, "still here"), 1);
+    keen.until("a text", |keen| {
+        keen.texts().last().is_some_and(|text| text == "still here")
+    });
+}
+
+#[test]
+fn many_threads_may_use_one_network() {
+    let (server, info) = Side::listening(HOME);
+    let (client, _) = Side::calling(&info.url);
+    let until = Instant::now() + Duration::from_millis(700);
+    let mut threads = Vec::new();
+    for network in [&server.network, &client.network] {
+        for _ in 0..2 {
+            let network = network.clone();
+            threads.push(std::thread::spawn(move || {
+                let mut events = Vec::new();
+                while Instant::now() < until {
+                    network.wait(Duration::from_millis(20));
+                    network.take(16, &mut events);
+                }
+                events.len()
+            }));
+            let sender = threads.len();
+            let network = server.network.clone();
+            threads.push(std::thread::spawn(move || {
+                let mut sent = 0;
+                while Instant::now() < until {
+                    let text = format!("{sender} {sent}");
+                    sent += network.send(Target::All, &[], &text_message(&text)).unwrap();
+                    if let Some(result) = network.try_send(Target::All, &[], &text_message(&text)) {
+                        sent += result.unwrap();
+                    }
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                sent
+            }));
+        }
+    }
+    // The client's two takers share what the server's four senders sent.
+    let counts: Vec<usize> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let sent: usize = counts.iter().skip(1).step_by(2).sum();
+    let mut client = client;
+    let taken = counts[4] + counts[6];
+    client.until("the rest", |client| taken + client.events.len() > sent);
+    assert_eq!(taken + client.events.len(), sent + 1);
+}
+
+#[test]
 fn dropping_without_closing_says_goodbye_and_blocks_nobody() {
     let (mut server, client) = connected_pair();
     let started = Instant::now();
