@@ -263,12 +263,17 @@ def post_quit() -> None:
 
 def test_a_game_that_polls_each_frame_sees_no_wake_events(pair: Pair) -> None:
     pygame.event.clear()
-    until = time.monotonic() + 0.5
-    while time.monotonic() < until:
+    began = polled = time.monotonic()
+    slowest = 0.0
+    wakes = 0
+    while polled < began + 0.5:
         pair.client.send("x")
         pair.server.poll()
-        assert not [event for event in pygame.event.get() if event.type == NETWORK_WAKE]
-        time.sleep(0.005)
+        now = time.monotonic()
+        slowest, polled = max(slowest, now - polled), now
+        wakes += sum(event.type == NETWORK_WAKE for event in pygame.event.get())
+    # A machine so busy that a frame took longer has waked it rightly.
+    assert wakes == 0 or slowest > 0.025
 
 
 def test_the_wake_thread_ends_with_its_network(pair: Pair) -> None:

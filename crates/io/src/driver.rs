@@ -12,7 +12,7 @@ use netplay_proto::{
 
 use crate::error::Error;
 use crate::keys::generate_key;
-use crate::slot::{Next, Slot};
+use crate::slot::{Look, Next, Slot};
 use crate::socket::Socket;
 use crate::types::{ListenerId, ListenerStats, PeerEvent, PeerId, PeerStats};
 use crate::url::Simulation;
@@ -69,14 +69,14 @@ pub(crate) enum PeerUrl {
 }
 
 impl Driver {
-    /// Receives at most `budget` datagrams for each slot, lets the protocol work, and sends what is to be sent.
-    pub(crate) fn drive(&mut self, now: Timestamp, budget: usize) -> Next {
+    /// Receives for each slot, lets the protocol work, and sends what is to be sent.
+    pub(crate) fn drive(&mut self, now: Timestamp, look: Look) -> Next {
         let mut next = Next::default();
         for round in 0..LOCAL_ROUNDS {
             next = Next::default();
             let ids: Vec<SlotId> = self.slots.keys().copied().collect();
             for id in ids {
-                if let Some(slot_next) = self.contained(id, |slot| slot.drive(now, budget)) {
+                if let Some(slot_next) = self.contained(id, |slot| slot.drive(now, look)) {
                     next = next.and(slot_next);
                 }
             }
@@ -212,6 +212,26 @@ impl Driver {
             }
             Some(_) => {
                 self.fail(id, Reason::Closed, detail);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends a peer at once for this reason, and tells it; false if it has ended.
+    pub(crate) fn abort_peer(&mut self, now: Timestamp, id: PeerId, reason: Reason, detail: &str) -> bool {
+        match self.peers.get(&id) {
+            Some(Peer {
+                slot,
+                line: Line::Connection(connection),
+                ..
+            }) => {
+                let (slot, connection) = (*slot, *connection);
+                self.contained(slot, |slot| slot.endpoint.abort(now, connection, reason, detail));
+                true
+            }
+            Some(_) => {
+                self.fail(id, reason, detail);
                 true
             }
             None => false,
@@ -438,7 +458,7 @@ mod tests {
         let mut events = Vec::new();
         for _ in 0..100 {
             *now += Duration::from_millis(10);
-            driver.drive(*now, 100);
+            driver.drive(*now, Look::Everywhere { budget: 100 });
             driver.take(*now, usize::MAX, &mut events);
         }
         events
@@ -499,7 +519,7 @@ mod tests {
         }
         for _ in 0..100 {
             now += Duration::from_millis(10);
-            driver.drive(now, 100);
+            driver.drive(now, Look::Everywhere { budget: 100 });
         }
         let mut events = Vec::new();
         for _ in 0..6 {

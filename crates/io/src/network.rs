@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use netplay_proto::{Accept, Connect, Message, SendError};
+use netplay_proto::{Accept, Connect, Message, Reason, SendError};
 use tokio::runtime::Handle;
 
 use crate::driver::Driver;
@@ -189,6 +189,19 @@ impl Network {
         Some(shared.take(&mut *shared.try_lock()?, max, out))
     }
 
+    /// Appends at most `max` events that have arrived already to `out`, without looking for more. Returns how many. For those
+    /// who [`wait`](Self::wait), before and after.
+    pub fn take_arrived(&self, max: usize, out: &mut Vec<PeerEvent>) -> usize {
+        let shared = &self.inner.shared;
+        shared.take_arrived(&mut shared.lock(), max, out)
+    }
+
+    /// Does what [`take_arrived`](Self::take_arrived) does if that needs no waiting for another thread, otherwise nothing: None.
+    pub fn try_take_arrived(&self, max: usize, out: &mut Vec<PeerEvent>) -> Option<usize> {
+        let shared = &self.inner.shared;
+        Some(shared.take_arrived(&mut *shared.try_lock()?, max, out))
+    }
+
     /// Blocks until an event waits, the timeout is over, or the network is closed. Returns true if an event waits.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.inner.shared.wait(timeout)
@@ -224,6 +237,11 @@ impl Network {
     /// Says goodbye to a peer with these words; reliable messages already sent go first. Returns false if it has ended.
     pub fn close_peer(&self, peer: PeerId, detail: &str) -> bool {
         self.change(|driver, now| driver.close_peer(now, peer, detail))
+    }
+
+    /// Ends a peer at once for this reason, and tells it. Returns false if it has ended.
+    pub fn abort_peer(&self, peer: PeerId, reason: Reason, detail: &str) -> bool {
+        self.change(|driver, now| driver.abort_peer(now, peer, reason, detail))
     }
 
     /// Says goodbye to a listener's peers and closes it. Returns false if it is closed already.

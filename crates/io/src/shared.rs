@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::driver::Driver;
 use crate::local::Rouse;
-use crate::slot::Next;
+use crate::slot::{Look, Next};
 use crate::types::PeerEvent;
 use crate::wait::{Bell, Lookout};
 
@@ -131,8 +131,17 @@ impl Shared {
 
     /// Drives as the game's thread does.
     pub(crate) fn drive(&self, driver: &mut Driver) -> Next {
+        self.drive_looking(driver, Look::Everywhere { budget: GAME_BUDGET })
+    }
+
+    /// Drives without asking the operating system for datagrams: the caller does so next.
+    pub(crate) fn drive_inside(&self, driver: &mut Driver) -> Next {
+        self.drive_looking(driver, Look::Inside)
+    }
+
+    fn drive_looking(&self, driver: &mut Driver, look: Look) -> Next {
         let now = self.now();
-        let next = driver.drive(now, GAME_BUDGET);
+        let next = driver.drive(now, look);
         self.game_drove.store(now.as_micros(), SeqCst);
         self.publish(driver);
         next
@@ -141,6 +150,11 @@ impl Shared {
     /// Drives and takes events.
     pub(crate) fn take(&self, driver: &mut Driver, max: usize, out: &mut Vec<PeerEvent>) -> usize {
         self.drive(driver);
+        self.take_arrived(driver, max, out)
+    }
+
+    /// Takes events that have arrived, without looking for more.
+    pub(crate) fn take_arrived(&self, driver: &mut Driver, max: usize, out: &mut Vec<PeerEvent>) -> usize {
         let now = self.now();
         let count = driver.take(now, max, out);
         // The game is alive: what is left has not been waiting.

@@ -51,6 +51,21 @@ pub(crate) struct Slot {
     stats: SocketStats,
 }
 
+/// How many datagrams from inside the process are taken in where the operating system is not asked.
+const INSIDE_BUDGET: usize = 2048;
+
+/// Where a [`Slot::drive`] looks for datagrams.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Look {
+    /// Everywhere, for at most this many.
+    Everywhere {
+        /// How many.
+        budget: usize,
+    },
+    /// Only inside the process: the caller is about to ask the operating system whether there are any.
+    Inside,
+}
+
 /// What is to be done after a [`Slot::drive`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Next {
@@ -195,16 +210,22 @@ impl Slot {
 
     /// Receives at most `budget` datagrams, lets the protocol work, and sends until nothing is left or the operating
     /// system has no more room.
-    pub(crate) fn drive(&mut self, now: Timestamp, budget: usize) -> Next {
-        let has_more = self.receive(now, budget);
+    pub(crate) fn drive(&mut self, now: Timestamp, look: Look) -> Next {
+        let has_more = self.receive(now, look);
         let at = self.send(now);
         Next { at, has_more }
     }
 
     /// Returns true if the budget was used up.
-    fn receive(&mut self, now: Timestamp, budget: usize) -> bool {
-        let mut left = budget;
+    fn receive(&mut self, now: Timestamp, look: Look) -> bool {
+        let (mut left, is_inside_only) = match look {
+            Look::Everywhere { budget } => (budget, false),
+            Look::Inside => (INSIDE_BUDGET, true),
+        };
         for (number, socket) in self.sockets.iter().enumerate() {
+            if is_inside_only && matches!(socket, Socket::Udp(_)) {
+                continue;
+            }
             let path = |remote| Path {
                 socket: number as u16,
                 remote,

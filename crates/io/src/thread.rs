@@ -28,7 +28,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::Instant;
 
 use crate::shared::Shared;
-use crate::slot::Next;
+use crate::slot::{Look, Next};
 use crate::socket::Socket;
 
 /// How many datagrams of each slot are taken in before the game may have the lock.
@@ -87,7 +87,7 @@ async fn run(shared: &Shared) {
         watched.clear_readiness();
         let next = {
             let mut driver = shared.lock_for_thread();
-            let next = driver.drive(shared.now(), BUDGET);
+            let next = driver.drive(shared.now(), Look::Everywhere { budget: BUDGET });
             shared.publish(&driver);
             if watched.version != driver.sockets_version() {
                 // The old ones first: a socket is watched once.

@@ -36,10 +36,16 @@ impl Shared {
         use crate::socket::Socket;
         let mut watched = Vec::new();
         let mut version = None;
+        // The first look is for what is to be sent: whether something has arrived, watching tells with the same system call.
+        let mut is_first = true;
         loop {
             let next = {
                 let mut driver = self.lock();
-                let next = self.drive(&mut driver);
+                let next = if is_first {
+                    self.drive_inside(&mut driver)
+                } else {
+                    self.drive(&mut driver)
+                };
                 if version != Some(driver.sockets_version()) {
                     version = Some(driver.sockets_version());
                     watched = driver
@@ -52,7 +58,8 @@ impl Shared {
                 }
                 next
             };
-            let is_over = until.is_some_and(|until| until <= Instant::now());
+            let is_over = !is_first && until.is_some_and(|until| until <= Instant::now());
+            is_first = false;
             if self.events_waiting() > 0 || self.is_closed() || is_over {
                 return;
             }

@@ -34,7 +34,8 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Takes at most `limit` events, without waiting, and says whether all are messages that no handler wants.
+    /// Takes at most `limit` events, without waiting, and says whether all are messages that no handler wants. `looks` says
+    /// whether to ask the operating system for more first; one who waits next need not.
     ///
     /// The interpreter lock is kept unless another thread is at work on the network: to give it away and get it back can
     /// cost a game 5 ms for every other busy Python thread, more than this ever takes.
@@ -43,6 +44,7 @@ impl Inbox {
         py: Python<'_>,
         open: Option<&Arc<Open>>,
         limit: usize,
+        looks: bool,
     ) -> PyResult<(Vec<Py<Event>>, bool)> {
         let left_over = std::mem::take(&mut *lock(&self.left_over));
         let Some(open) = open.filter(|_| left_over.is_empty()) else {
@@ -50,8 +52,12 @@ impl Inbox {
             return Ok((left_over, is_plain));
         };
         let mut taken = Vec::new();
-        if open.io.try_take(limit, &mut taken).is_none() {
-            py.detach(|| open.io.take(limit, &mut taken));
+        if looks {
+            if open.io.try_take(limit, &mut taken).is_none() {
+                py.detach(|| open.io.take(limit, &mut taken));
+            }
+        } else if open.io.try_take_arrived(limit, &mut taken).is_none() {
+            py.detach(|| open.io.take_arrived(limit, &mut taken));
         }
         self.convert(py, open, taken)
     }
@@ -159,7 +165,7 @@ fn body_of(
                     is_lossy: delivery.is_lossy,
                 }),
                 Err(Unreadable::Bad(detail)) => {
-                    open.close_as_unreadable(py, id, detail);
+                    open.close_as_unreadable(py, id, &detail);
                     None
                 }
                 Err(Unreadable::Interrupted(error)) => {
@@ -191,13 +197,10 @@ fn body_of(
         IoEvent::Disconnected { reason, detail } => {
             peer.mark_closed();
             open.remove_peer(id);
-            let (reason, detail) = match open.take_unreadable(id) {
-                Some(detail) => (Reason::BadData, detail),
-                None => (reason, explained(reason, printable(&detail), peer.url())),
-            };
+            open.forget_unreadable(id);
             Some(Body::Disconnected {
                 reason: reason.name(),
-                detail,
+                detail: explained(reason, printable(&detail), peer.url()),
             })
         }
     }

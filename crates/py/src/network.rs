@@ -133,8 +133,8 @@ impl Network {
         let until = deadline(timeout);
         loop {
             let open = self.current();
-            let (events, is_plain) = self.inbox.take(py, open.as_ref(), limit)?;
             let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+            let (events, is_plain) = self.inbox.take(py, open.as_ref(), limit, left.is_zero())?;
             if !events.is_empty() || left.is_zero() {
                 return Ok((PyList::new(py, events)?, is_plain));
             }

@@ -1,10 +1,10 @@
 //! What a network, its peers and its listeners share from the first `listen` or `connect` until `close`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netplay_io::{ListenerId, MAX_DETAIL_LEN, Message, PeerId, SendError, Target};
+use netplay_io::{ListenerId, MAX_DETAIL_LEN, Message, PeerId, Reason, SendError, Target};
 use pyo3::prelude::*;
 
 use crate::errors;
@@ -25,8 +25,8 @@ pub(crate) struct Open {
     pub(crate) codec: Arc<Codec>,
     peers: Mutex<BTreeMap<PeerId, Py<Peer>>>,
     listeners: Mutex<BTreeMap<ListenerId, Py<Listener>>>,
-    /// Peers being closed because what they sent could not be read, with the words about it, until their last event.
-    unreadable: Mutex<BTreeMap<PeerId, String>>,
+    /// Peers being closed because what they sent could not be read, until their last event.
+    unreadable: Mutex<BTreeSet<PeerId>>,
     /// How many there were.
     pub(crate) bad_data: AtomicU64,
 }
@@ -73,20 +73,21 @@ impl Open {
     }
 
     /// Closes a peer for sending what cannot be read.
-    pub(crate) fn close_as_unreadable(&self, py: Python<'_>, peer: PeerId, detail: String) {
+    pub(crate) fn close_as_unreadable(&self, py: Python<'_>, peer: PeerId, detail: &str) {
         self.bad_data.fetch_add(1, Relaxed);
-        py.detach(|| self.io.close_peer(peer, truncated(&detail, MAX_DETAIL_LEN)));
-        lock(&self.unreadable).insert(peer, detail);
+        let detail = truncated(detail, MAX_DETAIL_LEN);
+        py.detach(|| self.io.abort_peer(peer, Reason::BadData, detail));
+        lock(&self.unreadable).insert(peer);
     }
 
     /// Returns true if a peer is being closed for sending what cannot be read: nothing more of it is wanted.
     pub(crate) fn is_unreadable(&self, peer: PeerId) -> bool {
-        self.bad_data.load(Relaxed) > 0 && lock(&self.unreadable).contains_key(&peer)
+        self.bad_data.load(Relaxed) > 0 && lock(&self.unreadable).contains(&peer)
     }
 
-    /// Returns the words about what could not be read, when the peer's last event has come.
-    pub(crate) fn take_unreadable(&self, peer: PeerId) -> Option<String> {
-        lock(&self.unreadable).remove(&peer)
+    /// Forgets that a peer sent what cannot be read, when its last event has come.
+    pub(crate) fn forget_unreadable(&self, peer: PeerId) {
+        lock(&self.unreadable).remove(&peer);
     }
 
     pub(crate) fn add_peer(&self, py: Python<'_>, peer: &Py<Peer>) {

@@ -184,6 +184,10 @@ impl Peer {
     /// Reliable bytes sent and not acknowledged yet.
     #[getter]
     fn queued(&self, py: Python<'_>) -> usize {
+        // One that has ended takes nothing any more: whoever waits for it to be sent has waited enough.
+        if self.is_closed() {
+            return 0;
+        }
         self.numbers(py).connection.queued_bytes
     }
 
