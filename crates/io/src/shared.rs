@@ -21,6 +21,10 @@ use crate::wait::{Bell, Lookout};
 /// How long after the game's thread has driven the I/O thread stands by. What is sent in this time waits at most this long.
 pub(crate) const STAND_BY: Duration = Duration::from_millis(2);
 
+/// The same while the game is one that waits for the network: it comes back by itself as soon as something arrives, and
+/// what it sends leaves when it waits again.
+const STAND_BY_FOR_WAITING: Duration = Duration::from_millis(5);
+
 /// How many datagrams of each slot the game's thread takes in at once.
 pub(crate) const GAME_BUDGET: usize = 2048;
 
@@ -134,6 +138,12 @@ impl Shared {
         self.drive_looking(driver, Look::Everywhere { budget: GAME_BUDGET })
     }
 
+    /// Drives after watching the sockets: where that took a while, one datagram has come, and asking for another is in vain.
+    pub(crate) fn drive_watched(&self, driver: &mut Driver, has_slept: bool) -> Next {
+        let budget = if has_slept { 1 } else { GAME_BUDGET };
+        self.drive_looking(driver, Look::Everywhere { budget })
+    }
+
     /// Drives without asking the operating system for datagrams: the caller does so next.
     pub(crate) fn drive_inside(&self, driver: &mut Driver) -> Next {
         self.drive_looking(driver, Look::Inside)
@@ -218,10 +228,11 @@ impl Shared {
     pub(crate) fn stand_by(&self) -> Option<Duration> {
         let drove = Timestamp::from_micros(self.game_drove.load(SeqCst));
         let since = self.now().since(drove);
-        let is_standing_by = drove != Timestamp::ZERO && since < STAND_BY && !self.is_waited_for();
+        let most = if self.lookout.is_used() { STAND_BY_FOR_WAITING } else { STAND_BY };
+        let is_standing_by = drove != Timestamp::ZERO && since < most && !self.is_waited_for();
         self.thread_state
             .store(if is_standing_by { STANDING_BY } else { AWAKE }, SeqCst);
-        is_standing_by.then(|| STAND_BY - since)
+        is_standing_by.then(|| most - since)
     }
 
     /// Puts the I/O thread to sleep if a thread of the game watches the sockets; returns true once it is woken again.

@@ -12,6 +12,10 @@ use netplay_proto::Timestamp;
 
 use crate::shared::Shared;
 
+/// Watching that took longer than this has slept: nothing was there when it began.
+#[cfg(unix)]
+const A_MOMENT: Duration = Duration::from_micros(20);
+
 impl Shared {
     /// Blocks until an event waits, the timeout is over, the network is closed, or a signal has arrived for this thread.
     /// Returns true if an event waits.
@@ -38,13 +42,14 @@ impl Shared {
         let mut version = None;
         // The first look is for what is to be sent: whether something has arrived, watching tells with the same system call.
         let mut is_first = true;
+        let mut has_slept = false;
         loop {
             let next = {
                 let mut driver = self.lock();
                 let next = if is_first {
                     self.drive_inside(&mut driver)
                 } else {
-                    self.drive(&mut driver)
+                    self.drive_watched(&mut driver, std::mem::take(&mut has_slept))
                 };
                 if version != Some(driver.sockets_version()) {
                     version = Some(driver.sockets_version());
@@ -71,9 +76,11 @@ impl Shared {
                 (Some(until), Some(deadline)) => Some(until.min(deadline)),
                 (one, other) => one.or(other),
             };
+            let began = Instant::now();
             if !self.lookout.watch(&watched, first) {
                 return;
             }
+            has_slept = began.elapsed() > A_MOMENT;
         }
     }
 
@@ -161,6 +168,8 @@ impl Bell {
 #[derive(Default)]
 pub(crate) struct Lookout {
     is_manned: AtomicBool,
+    /// A thread has been there since the I/O thread asked last.
+    is_used: AtomicBool,
     /// The thread there was called and has not looked since.
     #[cfg(unix)]
     is_called: AtomicBool,
@@ -169,6 +178,11 @@ pub(crate) struct Lookout {
 }
 
 impl Lookout {
+    /// Returns true if a thread has been there since this was asked last.
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_manned() || self.is_used.swap(false, SeqCst)
+    }
+
     /// Returns true if a thread is there.
     pub(crate) fn is_manned(&self) -> bool {
         self.is_manned.load(SeqCst)
@@ -212,6 +226,7 @@ impl Lookout {
     }
 
     fn leave(&self) {
+        self.is_used.store(true, SeqCst);
         self.is_manned.store(false, SeqCst);
     }
 

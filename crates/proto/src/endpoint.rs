@@ -1,6 +1,6 @@
 //! Many connections behind one set of sockets: which datagram belongs to whom, whose turn it is, whose timer is due.
 //!
-//! It must not know what a packet carries; that is [`Connection`]'s.
+//! It must not know what a packet carries; that is the connection's.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
