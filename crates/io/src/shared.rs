@@ -228,7 +228,11 @@ impl Shared {
     pub(crate) fn stand_by(&self) -> Option<Duration> {
         let drove = Timestamp::from_micros(self.game_drove.load(SeqCst));
         let since = self.now().since(drove);
-        let most = if self.lookout.is_used() { STAND_BY_FOR_WAITING } else { STAND_BY };
+        let most = if self.lookout.is_used() {
+            STAND_BY_FOR_WAITING
+        } else {
+            STAND_BY
+        };
         let is_standing_by = drove != Timestamp::ZERO && since < most && !self.is_waited_for();
         self.thread_state
             .store(if is_standing_by { STANDING_BY } else { AWAKE }, SeqCst);

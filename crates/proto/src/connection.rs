@@ -1,7 +1,7 @@
 //! One connection once its handshake is done: packets in and out, timers, liveness, the goodbye.
 //!
 //! It must not know sockets or other connections. Reliability, order and credit live in [`Outbox`], [`Intake`] and [`Flight`];
-//! this file decides when a packet goes and what an arriving one means.
+//! this file says what an arriving packet means, `packing` what the next one holds, `timers` when something is due.
 //!
 //! ```text
 //!            silence                      close()              all acknowledged, or too long
@@ -11,27 +11,31 @@
 //!                                         └── the remote side said goodbye ──► Drained ──► gone
 //! ```
 
+mod packing;
+mod timers;
+
 use std::time::Duration;
 
 use crate::acks::{AckQueue, MAX_LAZY_DELAY, Urgency};
 use crate::address::Path;
 use crate::config::Limits;
 use crate::congestion::CongestionController;
-use crate::copies::{Copies, MAX_COPIED};
-use crate::endpoint::{ConnectionId, ConnectionStats};
+use crate::copies::Copies;
+use crate::endpoint::ConnectionId;
 use crate::flight::{Carried, Flight};
 use crate::inbox::Inbox;
 use crate::intake::{Intake, Violation};
 use crate::loss::LossEstimator;
 use crate::message::{Event, Message, SendError};
 use crate::noise::Session;
-use crate::outbox::{Allowed, Outbox};
+use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::replay::ReplayWindow;
 use crate::roaming::Roaming;
 use crate::rtt::RttEstimator;
+use crate::stats::ConnectionStats;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader, TAG_LEN};
+use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader};
 
 /// How long a close waits for reliable messages to be acknowledged.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -44,37 +48,6 @@ const SMALL_EXTRA: usize = 32 * MAX_DATAGRAM;
 
 /// The share that one packet has in the loss estimate.
 const LOSS_WEIGHT: f64 = 1.0 / 64.0;
-
-/// When to do something of one's own accord.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Timer {
-    /// When to acknowledge at the latest.
-    Ack,
-    /// When to look for lost packets again.
-    Loss,
-    /// When to probe because no acknowledgement has come.
-    Probe,
-    /// When to send copies alone, because no other packet has gone.
-    Copies,
-    /// When to ask whether the remote side is there.
-    KeepAlive,
-    /// When to tell the game that nothing is heard, and later to give up.
-    Silence,
-    /// When to end a flush, a goodbye or its echo.
-    Close,
-}
-
-impl Timer {
-    const ALL: [Self; 7] = [
-        Self::Ack,
-        Self::Loss,
-        Self::Probe,
-        Self::Copies,
-        Self::KeepAlive,
-        Self::Silence,
-        Self::Close,
-    ];
-}
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -341,157 +314,10 @@ impl Connection {
         self.end_flush(now);
     }
 
-    /// Writes the next packet and returns its path; None if there is nothing to send now.
-    pub(crate) fn poll_packet(&mut self, now: Timestamp, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Path> {
-        if self.state == State::Gone {
-            return None;
-        }
-        payload.clear();
-        self.carried.clear();
-        if let Some(path) = self.roaming.pack(payload) {
-            self.seal(now, payload, Urgency::Soon, true, out);
-            return Some(path);
-        }
-        let room = MAX_DATAGRAM - PacketHeader::MAX_LEN - TAG_LEN;
-        if self.acks.has_news()
-            && let Some(largest) = self.acks.emit(now, payload)
-        {
-            self.carried.push(Carried::Ack(largest));
-        }
-        let ack_len = payload.len();
-        self.pack_control(payload);
-        let has_control = payload.len() > ack_len;
-        let is_app_limited = self.pack_messages(now, room, payload);
-        let mut urgency = if has_control || self.carried.iter().any(|carried| matches!(carried, Carried::Unit(_))) {
-            Urgency::Soon
-        } else if payload.len() > ack_len {
-            Urgency::Lazy
-        } else {
-            Urgency::None
-        };
-        if urgency == Urgency::None {
-            if ack_len == 0 || self.acks.due().is_none_or(|due| due > now) {
-                return None;
-            }
-            if self.acks.has_many_ranges() && now - self.last_ping > self.rtt.smoothed() {
-                self.last_ping = now;
-                Chunk::Ping.emit(payload);
-                urgency = Urgency::Soon;
-            }
-        }
-        if urgency != Urgency::None {
-            self.probes_due = self.probes_due.saturating_sub(1);
-        }
-        if ack_len > 0 {
-            self.acks.handle_sent();
-        }
-        self.seal(now, payload, urgency, is_app_limited, out);
-        Some(self.path)
-    }
-
-    /// Makes a packet of this payload and takes note of it.
-    fn seal(&mut self, now: Timestamp, payload: &[u8], urgency: Urgency, is_app_limited: bool, out: &mut Vec<u8>) {
-        let number = self.flight.next_number();
-        out.clear();
-        PacketHeader::new(self.remote_id, number, self.flight.unacked_span()).emit(out);
-        self.session.seal(number, payload, out);
-        self.flight
-            .record(now, out.len(), urgency, is_app_limited, &self.carried);
-        self.stats.packets_sent += 1;
-        self.stats.bytes_sent += out.len() as u64;
-    }
-
-    /// Handles the timers that are due.
-    pub(crate) fn handle_timeout(&mut self, now: Timestamp, inbox: &mut Inbox) {
-        for timer in Timer::ALL {
-            if self.timer(timer).is_some_and(|due| due <= now) {
-                self.handle_timer(now, timer, inbox);
-            }
-        }
-    }
-
-    /// Returns when to call [`Self::handle_timeout`] or [`Self::poll_packet`] again.
-    pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        Timer::ALL.into_iter().filter_map(|timer| self.timer(timer)).min()
-    }
-
     /// Takes note that the game has taken a reliable message of this size; true if that is worth a packet.
     pub(crate) fn handle_taken(&mut self, size: usize) -> bool {
         self.intake.handle_taken(size);
         self.intake.has_new_credit()
-    }
-
-    fn timer(&self, timer: Timer) -> Option<Timestamp> {
-        let is_talking = !matches!(self.state, State::Drained { .. } | State::Gone);
-        match timer {
-            // An acknowledgement that is due now goes with the next packet; its time is no reason to wake up again.
-            Timer::Ack => self.acks.due(),
-            Timer::Loss => self.flight.loss_time().filter(|_| is_talking),
-            Timer::Probe if is_talking && self.flight.loss_time().is_none() => self.flight.probe_time(&self.rtt),
-            Timer::Copies if matches!(self.state, State::Open | State::Flushing { .. }) => self.copies.deadline(),
-            Timer::KeepAlive if self.state == State::Open && self.flight.is_empty() => {
-                Some(self.last_heard.max(self.last_ping) + self.keep_alive)
-            }
-            Timer::Silence if self.state == State::Open => Some(match self.lost_since {
-                None => self.last_heard + self.limits.lost_after,
-                Some(since) => since + self.limits.lost_after + self.limits.grace,
-            }),
-            Timer::Close => match &self.state {
-                State::Flushing { until, .. } | State::Closing { until, .. } | State::Drained { until } => Some(*until),
-                State::Open | State::Gone => None,
-            },
-            Timer::Probe | Timer::Copies | Timer::KeepAlive | Timer::Silence => None,
-        }
-    }
-
-    fn handle_timer(&mut self, now: Timestamp, timer: Timer, inbox: &mut Inbox) {
-        match timer {
-            // The packet that is due takes them along.
-            Timer::Ack | Timer::Copies => (),
-            Timer::Loss => self.detect_lost(now),
-            Timer::Probe => {
-                self.probes_due = 2;
-                let mut has_something = false;
-                for carried in self.flight.handle_probe() {
-                    if let Carried::Unit(unit) = carried {
-                        has_something |= self.outbox.handle_lost(unit);
-                    }
-                }
-                // Whatever else was under way is asked for by its own means.
-                self.is_ping_due |= !has_something;
-                let lost = self.flight.give_up_lazy(now, &self.rtt);
-                self.handle_loss_count(lost);
-            }
-            Timer::KeepAlive => {
-                self.last_ping = now;
-                self.is_ping_due = true;
-            }
-            Timer::Silence if self.lost_since.is_none() => {
-                self.lost_since = Some(self.last_heard);
-                inbox.push_event(
-                    self.id,
-                    Event::Lost {
-                        time_left: self.limits.grace,
-                    },
-                );
-            }
-            Timer::Silence => {
-                let silence = now - self.last_heard;
-                let detail = format!("nothing heard for {:.0} seconds", silence.as_secs_f64());
-                inbox.push_event(
-                    self.id,
-                    Event::Disconnected {
-                        reason: Reason::TimedOut,
-                        detail,
-                    },
-                );
-                self.state = State::Gone;
-            }
-            Timer::Close => match std::mem::replace(&mut self.state, State::Gone) {
-                State::Flushing { detail, .. } => self.start_closing(now, Reason::Closed, detail),
-                _ => self.state = State::Gone,
-            },
-        }
     }
 
     fn handle_heard(&mut self, now: Timestamp, inbox: &mut Inbox) {
@@ -499,8 +325,22 @@ impl Connection {
             && self.is_open()
         {
             inbox.push_event(self.id, Event::Resumed { after: now - since });
+            self.start_afresh(now);
         }
         self.last_heard = now;
+    }
+
+    /// The path is back after a silence: what was under way is gone, and what was measured meanwhile says nothing.
+    fn start_afresh(&mut self, now: Timestamp) {
+        self.rtt = RttEstimator::new(now, self.rtt.min());
+        let (outbox, is_credit_due) = (&mut self.outbox, &mut self.is_credit_due);
+        self.flight.give_up_all(now, |carried| match carried {
+            Carried::Unit(unit) => {
+                outbox.handle_lost(unit);
+            }
+            Carried::Credit => *is_credit_due = true,
+            Carried::Close | Carried::Ack(_) => (),
+        });
     }
 
     fn handle_chunk(&mut self, now: Timestamp, chunk: &Chunk<'_>, inbox: &mut Inbox) -> Result<(), Violation> {
@@ -626,87 +466,6 @@ impl Connection {
         };
         // Nothing else will be sent: give the memory back now.
         self.outbox = Outbox::new(0);
-    }
-
-    fn pack_control(&mut self, payload: &mut Vec<u8>) {
-        if let State::Closing {
-            reason,
-            detail,
-            is_close_due,
-            ..
-        } = &mut self.state
-            && (*is_close_due || self.probes_due > 0)
-        {
-            *is_close_due = false;
-            Chunk::Close {
-                reason: reason.number(),
-                detail,
-            }
-            .emit(payload);
-            self.carried.push(Carried::Close);
-        }
-        if matches!(self.state, State::Drained { .. }) {
-            return;
-        }
-        if let Some(total) = self.intake.new_credit() {
-            Chunk::Credit(total).emit(payload);
-            self.carried.push(Carried::Credit);
-            self.is_credit_due = false;
-        } else if self.is_credit_due {
-            Chunk::Credit(self.intake.granted()).emit(payload);
-            self.carried.push(Carried::Credit);
-            self.is_credit_due = false;
-        }
-        if std::mem::take(&mut self.is_ping_due) {
-            Chunk::Ping.emit(payload);
-        }
-    }
-
-    /// Packs messages as far as the path allows. Returns true if the path could take more than the game has to send.
-    fn pack_messages(&mut self, now: Timestamp, room: usize, payload: &mut Vec<u8>) -> bool {
-        if !matches!(self.state, State::Open | State::Flushing { .. }) {
-            return true;
-        }
-        let (under_way, window) = (self.flight.bytes(), self.congestion.window());
-        let allowed = Allowed {
-            has_small: under_way < window + SMALL_EXTRA || self.probes_due > 0,
-            has_bulk: under_way < window,
-        };
-        self.outbox.drop_late(now);
-        let end = room.max(payload.len());
-        if allowed.has_small {
-            self.outbox
-                .pack(end - payload.len(), allowed, payload, &mut self.carried);
-        }
-        if self.copies.is_due(now) || self.carried.iter().any(|carried| !matches!(carried, Carried::Ack(_))) {
-            self.pack_copies(now, end, payload);
-        }
-        under_way + payload.len() < window
-            && !self.outbox.has_work(Allowed {
-                has_small: true,
-                has_bulk: true,
-            })
-    }
-
-    /// Packs copies of what was sent before, and takes note of what goes for the first time.
-    fn pack_copies(&mut self, now: Timestamp, end: usize, payload: &mut Vec<u8>) {
-        let Self {
-            copies,
-            outbox,
-            carried,
-            ..
-        } = self;
-        let fresh = carried.len();
-        copies.pack(now, |unit| outbox.pack_copy(unit, end, payload, carried));
-        if copies.is_active() {
-            for carried in &carried[..fresh] {
-                if let Carried::Unit(unit) = carried
-                    && let Some(size) = outbox.unit_len(*unit).filter(|&size| size <= MAX_COPIED)
-                {
-                    copies.push(now, *unit, size);
-                }
-            }
-        }
     }
 }
 

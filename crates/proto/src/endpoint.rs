@@ -2,26 +2,26 @@
 //!
 //! It must not know what a packet carries; that is the connection's.
 
+mod handshakes;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
-use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::address::Path;
-use crate::answer::{Answer, Finished, ProvenHello};
-use crate::call::{Answered, Call};
+use crate::answer::{Answer, ProvenHello};
+use crate::call::Call;
 use crate::config::{Connect, EndpointConfig, Key};
-use crate::connection::{Connection, Opening};
+use crate::connection::Connection;
 use crate::cookie::CookieJar;
 use crate::inbox::Inbox;
 use crate::message::{Event, Message, SendError};
-use crate::noise::NotAuthentic;
-use crate::outbox::Outbox;
 use crate::reason::Reason;
+use crate::stats::{ConnectionStats, EndpointStats};
 use crate::time::Timestamp;
-use crate::wire::{COOKIE_LEN, Chunk, Datagram, Introduction, PROTOCOL_VERSION, PacketHeader, ParseError};
+use crate::wire::{Datagram, Introduction, PacketHeader, ParseError};
 
 /// The low bits of an id that say where its connection is kept; the rest tell it from earlier ones kept there.
 const INDEX_BITS: u32 = 20;
@@ -52,52 +52,6 @@ pub enum Output<'a> {
     },
     /// Nothing to send. Ask again at this moment or after the next input; None: only after the next input.
     Timeout(Option<Timestamp>),
-}
-
-/// Numbers about one connection since it was made.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ConnectionStats {
-    /// Smoothed round trip; zero before the first measurement.
-    pub rtt: Duration,
-    /// Mean deviation of the round trip.
-    pub jitter: Duration,
-    /// Share of our packets lost lately, 0.0–1.0.
-    pub loss: f64,
-    /// Packets sent.
-    pub packets_sent: u64,
-    /// Packets received that authenticated.
-    pub packets_received: u64,
-    /// Packets we sent that were declared lost.
-    pub packets_lost: u64,
-    /// UDP payload bytes sent.
-    pub bytes_sent: u64,
-    /// UDP payload bytes received in packets that authenticated.
-    pub bytes_received: u64,
-    /// Reliable messages or fragments sent again because they were lost.
-    pub resent: u64,
-    /// Copies of small reliable messages sent against loss.
-    pub copied: u64,
-    /// Reliable bytes accepted by `send` and not acknowledged yet, with 64 for each message.
-    pub queued_bytes: usize,
-    /// Messages delivered to the game.
-    pub messages_received: u64,
-    /// Lossy messages dropped by us because a queue was full, sending or receiving.
-    pub lossy_dropped: u64,
-    /// Packets with our connection id that did not authenticate or had arrived before.
-    pub bad_packets: u64,
-}
-
-/// Numbers about an endpoint since it was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EndpointStats {
-    /// Datagrams that could not be read or belonged to no connection.
-    pub bad_datagrams: u64,
-    /// First packets answered with a cookie.
-    pub cookies_sent: u64,
-    /// Handshakes refused, for any reason.
-    pub refused: u64,
-    /// Connections closed because the remote side broke the rules.
-    pub violations: u64,
 }
 
 /// Many connections behind one set of sockets, as a pure state machine.
@@ -374,287 +328,12 @@ impl Endpoint {
         true
     }
 
-    /// The server's first packet has come: it has let us in, or says why not.
-    fn confirm(&mut self, now: Timestamp, index: usize, payload: &[u8]) {
-        let Some(mut slot) = self.slots[index].take() else {
-            return;
-        };
-        if let Stage::Confirming(call, mut connection, remote) = slot.stage {
-            self.calls.remove(&call.token);
-            let refusal = Chunk::parse_all(payload).find_map(|chunk| match chunk {
-                Ok(Chunk::Close { reason, detail }) => Some((reason, detail.to_owned())),
-                _ => None,
-            });
-            if let Some((reason, detail)) = refusal {
-                let reason = Reason::from_number(reason).unwrap_or(Reason::Goodbye);
-                self.inbox.push_event(slot.id, Event::Disconnected { reason, detail });
-                // What follows is only the acknowledgement.
-                connection.mute();
-            } else {
-                self.push_connected(slot.id, *remote, connection.path(), false);
-                connection.handle_confirmed(now);
-            }
-            slot.stage = Stage::Open(connection);
-        }
-        self.slots[index] = Some(slot);
-    }
-
-    fn handle_hello(&mut self, now: Timestamp, hello: &ProvenHello<'_>, cookie: Option<&[u8; COOKIE_LEN]>) -> bool {
-        let Some(accept) = &self.config.accept else {
-            return false;
-        };
-        if let Some(&index) = self.answers.get(&(hello.path, hello.token)) {
-            if let Some(Slot {
-                stage: Stage::Answering(answer),
-                ..
-            }) = &mut self.slots[index]
-            {
-                let reply = answer.reply(now);
-                self.push_outgoing(hello.path, reply);
-            }
-            return true;
-        }
-        if self.incoming >= accept.max_peers {
-            let detail = format!("all {} places are taken", accept.max_peers);
-            self.push_refusal(hello.path, hello.token, Reason::Full, &detail);
-            return true;
-        }
-        if !cookie.is_some_and(|cookie| self.cookies.check(now, hello.path, hello.token, cookie)) {
-            let cookie = self.cookies.make(now, hello.path, hello.token);
-            let mut bytes = Vec::new();
-            Datagram::Cookie {
-                token: hello.token,
-                cookie: &cookie,
-            }
-            .emit(&mut bytes);
-            self.stats.cookies_sent += 1;
-            self.push_outgoing(hello.path, bytes);
-            return true;
-        }
-        self.answer(now, hello)
-    }
-
-    fn answer(&mut self, now: Timestamp, hello: &ProvenHello<'_>) -> bool {
-        let Some(accept) = self.config.accept.clone() else {
-            return false;
-        };
-        if self.unfinished_answers >= MAX_ANSWERS || self.slots.len() - self.free.len() >= MAX_SLOTS {
-            return true;
-        }
-        let (identity, size) = (self.config.identity.clone(), self.config.limits.message_size);
-        let seed = self.seed();
-        let key = (hello.path, hello.token);
-        let (index, local_id) = self.allocate();
-        let Some(mut answer) = Answer::new(now, hello, &accept, &identity, size, local_id, seed) else {
-            self.free.push(index);
-            return false;
-        };
-        let reply = answer.reply(now);
-        self.insert(index, local_id, Some(key), Stage::Answering(Box::new(answer)));
-        self.push_outgoing(hello.path, reply);
-        self.unfinished_answers += 1;
-        self.answers.insert(key, index);
-        self.touch(now, index);
-        true
-    }
-
-    fn handle_cookie(&mut self, now: Timestamp, path: Path, token: u64, cookie: &[u8; COOKIE_LEN]) -> bool {
-        let Some(&index) = self.calls.get(&token) else {
-            return false;
-        };
-        if let Some(Slot {
-            stage: Stage::Calling(call),
-            ..
-        }) = &mut self.slots[index]
-        {
-            call.handle_cookie(now, path, cookie);
-        }
-        self.touch(now, index);
-        true
-    }
-
-    fn handle_reply(&mut self, now: Timestamp, path: Path, token: u64, noise: &[u8]) -> bool {
-        let Some(&index) = self.calls.get(&token) else {
-            return false;
-        };
-        let Some(slot) = &mut self.slots[index] else {
-            return false;
-        };
-        let Stage::Calling(call) = &mut slot.stage else {
-            return true;
-        };
-        let id = slot.id;
-        match call.handle_reply(now, path, noise) {
-            Answered::Nothing => (),
-            Answered::KeyChanged(key) => {
-                let detail = format!("the server's key is now {}", hex(&key));
-                self.end(now, id, Reason::KeyChanged, &detail, false);
-            }
-            Answered::Session {
-                session,
-                remote_key,
-                introduction,
-            } => {
-                let mut outbox = std::mem::replace(&mut call.outbox, Outbox::new(0));
-                let limit = usize::try_from(introduction.message_size).unwrap_or(usize::MAX);
-                if let Some(size) = outbox.set_remote_message_size(limit) {
-                    let detail = format!("a message of {size} bytes waited, the server accepts {limit}");
-                    self.end(now, id, Reason::TooLarge, &detail, false);
-                    return true;
-                }
-                let opening = Opening {
-                    now,
-                    id,
-                    session,
-                    remote_id: introduction.connection_id,
-                    path,
-                    is_client: true,
-                    first_rtt: call.first_rtt(),
-                    outbox,
-                };
-                let connection = Box::new(Connection::new(opening, &self.config.limits));
-                let remote = Box::new(Remote {
-                    key: remote_key,
-                    introduction,
-                });
-                if let Some(slot) = self.slots[index].take()
-                    && let Stage::Calling(call) = slot.stage
-                {
-                    let stage = Stage::Confirming(call, connection, remote);
-                    self.slots[index] = Some(Slot { stage, ..slot });
-                }
-            }
-        }
-        self.touch(now, index);
-        true
-    }
-
-    fn handle_finish(&mut self, now: Timestamp, path: Path, server_id: u32, noise: &[u8]) -> bool {
-        let Some(index) = self.index_of_local_id(server_id) else {
-            return false;
-        };
-        let Some(slot) = &mut self.slots[index] else {
-            return false;
-        };
-        let answer = match &mut slot.stage {
-            Stage::Answering(answer) if answer.path == path => answer,
-            // The client asks again until it has our first packet: that one was lost, or is late.
-            Stage::Open(connection) if connection.path() == path => {
-                connection.handle_repeated_finish();
-                self.make_ready(index);
-                return true;
-            }
-            _ => return false,
-        };
-        let (id, token) = (slot.id, answer.token);
-        match answer.finish(now, noise) {
-            Err(NotAuthentic) => self.push_refusal(path, token, Reason::WrongPassword, ""),
-            Ok(Finished {
-                session,
-                remote_key,
-                introduction,
-                first_rtt,
-            }) => {
-                self.unfinished_answers -= 1;
-                let size = usize::try_from(introduction.message_size).unwrap_or(usize::MAX);
-                let opening = Opening {
-                    now,
-                    id,
-                    session,
-                    remote_id: introduction.connection_id,
-                    path,
-                    is_client: false,
-                    first_rtt,
-                    outbox: Outbox::new(size.min(crate::message::MAX_RELIABLE_SIZE)),
-                };
-                let mut connection = Box::new(Connection::new(opening, &self.config.limits));
-                match self.objection(&introduction) {
-                    Some((reason, detail)) => {
-                        self.stats.refused += 1;
-                        connection.refuse(now, reason, &detail);
-                    }
-                    None => {
-                        self.incoming += 1;
-                        self.push_connected(
-                            id,
-                            Remote {
-                                key: remote_key,
-                                introduction,
-                            },
-                            path,
-                            true,
-                        );
-                    }
-                }
-                if let Some(slot) = &mut self.slots[index] {
-                    slot.stage = Stage::Open(connection);
-                }
-                self.touch(now, index);
-            }
-        }
-        true
-    }
-
-    /// Returns why a client that has proven itself may not come in.
-    fn objection(&self, introduction: &Introduction) -> Option<(Reason, String)> {
-        let accept = self.config.accept.as_ref()?;
-        if introduction.version != accept.version {
-            let (theirs, ours) = (&introduction.version, &accept.version);
-            return Some((
-                Reason::WrongVersion,
-                format!("the game has version {theirs:?}, the server {ours:?}"),
-            ));
-        }
-        if self.incoming >= accept.max_peers {
-            return Some((Reason::Full, format!("all {} places are taken", accept.max_peers)));
-        }
-        None
-    }
-
-    fn handle_refuse(&mut self, now: Timestamp, path: Path, token: u64, reason: u8, detail: &str) -> bool {
-        let Some(&index) = self.calls.get(&token) else {
-            return false;
-        };
-        let Some(slot) = &self.slots[index] else { return false };
-        let (Stage::Calling(call) | Stage::Confirming(call, ..)) = &slot.stage else {
-            return false;
-        };
-        if !call.has_asked(path) {
-            return false;
-        }
-        let reason = Reason::from_number(reason).unwrap_or(Reason::Goodbye);
-        let (id, detail) = (slot.id, detail.to_owned());
-        self.end(now, id, reason, &detail, false);
-        true
-    }
-
-    fn refuse_version(&mut self, path: Path, version: u8, datagram: &[u8]) -> bool {
-        let Some(token) = Datagram::hello_token(datagram).filter(|_| self.config.accept.is_some()) else {
-            return false;
-        };
-        let detail = format!("the server speaks netplay protocol {PROTOCOL_VERSION}, the game {version}");
-        self.push_refusal(path, token, Reason::WrongProtocol, &detail);
-        true
-    }
-
     // ---- Datagrams out ----
 
     fn push_outgoing(&mut self, path: Path, bytes: Vec<u8>) {
         if self.outgoing.len() < MAX_OUTGOING {
             self.outgoing.push_back((path, bytes));
         }
-    }
-
-    fn push_refusal(&mut self, path: Path, token: u64, reason: Reason, detail: &str) {
-        let mut bytes = Vec::new();
-        Datagram::Refuse {
-            token,
-            reason: reason.number(),
-            detail,
-        }
-        .emit(&mut bytes);
-        self.stats.refused += 1;
-        self.push_outgoing(path, bytes);
     }
 
     fn next_datagram(&mut self, now: Timestamp) -> Option<Path> {
@@ -732,20 +411,6 @@ impl Endpoint {
         self.touch(now, index);
     }
 
-    /// The server has forgotten our handshake: begins another one, with what the game has sent meanwhile.
-    fn call_anew(&mut self, now: Timestamp, index: usize) {
-        let (token, seed) = (self.random.next_u64(), self.seed());
-        if let Some(slot) = self.slots[index].take()
-            && let Stage::Confirming(mut call, mut connection, _) = slot.stage
-        {
-            self.calls.remove(&call.token);
-            self.calls.insert(token, index);
-            call.begin_anew(now, &self.config.identity, token, seed, connection.take_outbox());
-            let stage = Stage::Calling(call);
-            self.slots[index] = Some(Slot { stage, ..slot });
-        }
-    }
-
     /// Looks after a connection to which something has happened: datagrams of its handshake, its turn, its timer, its end.
     fn touch(&mut self, now: Timestamp, index: usize) {
         let Some(slot) = &mut self.slots[index] else { return };
@@ -813,19 +478,6 @@ impl Endpoint {
                 self.say_goodbye_unconfirmed(now, index, reason, detail);
             }
             Stage::Answering(_) => (),
-        }
-    }
-
-    /// The server may have let us in already, without our knowing: it must not keep the seat for one who is gone.
-    fn say_goodbye_unconfirmed(&mut self, now: Timestamp, index: usize, reason: Reason, detail: &str) {
-        if let Some(slot) = self.slots[index].take()
-            && let Stage::Confirming(call, mut connection, _) = slot.stage
-        {
-            self.calls.remove(&call.token);
-            connection.refuse(now, reason, detail);
-            let stage = Stage::Open(connection);
-            self.slots[index] = Some(Slot { stage, ..slot });
-            self.touch(now, index);
         }
     }
 
@@ -920,8 +572,4 @@ impl Endpoint {
         self.random.fill_bytes(&mut seed);
         seed
     }
-}
-
-fn hex(key: &Key) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }

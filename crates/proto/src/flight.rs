@@ -249,7 +249,8 @@ impl Flight {
                 self.delivered += u64::from(packet.size);
                 outcome.acked_bytes += usize::from(packet.size);
                 outcome.acked_packets += 1;
-                if number == ack.largest {
+                // What was given up has been away for longer than the path takes.
+                if number == ack.largest && state == PacketState::InFlight {
                     outcome.rtt_sample = Some(now - packet.sent_at);
                 }
                 if newest.is_none() {
@@ -384,6 +385,26 @@ impl Flight {
         }
         self.forget_settled(now);
         lost
+    }
+
+    /// Gives up everything under way, after a silence in which it must have been lost, handing over what it carried.
+    pub(crate) fn give_up_all(&mut self, now: Timestamp, mut on_lost: impl FnMut(Carried)) {
+        self.probe_count = 0;
+        self.loss_time = None;
+        for number in self.oldest.max(self.base)..self.next_number() {
+            let packet = &mut self.packets[(number - self.base) as usize];
+            if packet.state == PacketState::InFlight {
+                packet.state = PacketState::Lost {
+                    until: now + MAX_PROBE_DELAY,
+                };
+                let packet = *packet;
+                self.land(&packet);
+                for at in 0..u64::from(packet.carried_len) {
+                    on_lost(self.carried[(packet.carried_from + at - self.carried_base) as usize]);
+                }
+            }
+        }
+        self.forget_settled(now);
     }
 
     /// Takes a packet that is settled off the numbers under way.

@@ -11,6 +11,7 @@
 //! | [`config`] | what a listener or a caller may set, with the defaults and bounds |
 //! | [`message`] | what a game sends, and the event it becomes on the other side |
 //! | [`reason`] | why a connection ended |
+//! | [`stats`] | numbers to look at |
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
@@ -47,12 +48,14 @@ pub mod reason;
 mod replay;
 mod roaming;
 mod rtt;
+pub mod stats;
 pub mod time;
 pub mod wire;
 
 pub use address::{Address, Path};
 pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};
-pub use endpoint::{ConnectionId, ConnectionStats, Endpoint, EndpointStats, Output};
+pub use endpoint::{ConnectionId, Endpoint, Output};
 pub use message::{Delivery, Event, Kind, Message, SendError};
 pub use reason::Reason;
+pub use stats::{ConnectionStats, EndpointStats};
 pub use time::Timestamp;

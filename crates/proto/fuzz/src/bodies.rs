@@ -284,7 +284,7 @@ impl Conversation {
     ///
     /// Two minutes, because what arrives half a minute late makes the round trip look as long, and so the timers.
     fn settle(&mut self) {
-        let mut end = self.now + Duration::from_secs(120);
+        let mut end = self.now + Duration::from_secs(20);
         let is_missing = |side: &Side| {
             side.expected
                 .iter()

@@ -1,0 +1,154 @@
+//! How a connection fills its next packet: acknowledgements first, then what keeps the connection going, then messages, then
+//! copies.
+
+use super::{Connection, SMALL_EXTRA, State};
+use crate::acks::Urgency;
+use crate::address::Path;
+use crate::copies::MAX_COPIED;
+use crate::flight::Carried;
+use crate::outbox::Allowed;
+use crate::time::Timestamp;
+use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader, TAG_LEN};
+
+impl Connection {
+    /// Writes the next packet and returns its path; None if there is nothing to send now.
+    pub(crate) fn poll_packet(&mut self, now: Timestamp, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Path> {
+        if self.state == State::Gone {
+            return None;
+        }
+        payload.clear();
+        self.carried.clear();
+        if let Some(path) = self.roaming.pack(payload) {
+            self.seal(now, payload, Urgency::Soon, true, out);
+            return Some(path);
+        }
+        let room = MAX_DATAGRAM - PacketHeader::MAX_LEN - TAG_LEN;
+        if self.acks.has_news()
+            && let Some(largest) = self.acks.emit(now, payload)
+        {
+            self.carried.push(Carried::Ack(largest));
+        }
+        let ack_len = payload.len();
+        self.pack_control(payload);
+        let has_control = payload.len() > ack_len;
+        let is_app_limited = self.pack_messages(now, room, payload);
+        let mut urgency = if has_control || self.carried.iter().any(|carried| matches!(carried, Carried::Unit(_))) {
+            Urgency::Soon
+        } else if payload.len() > ack_len {
+            Urgency::Lazy
+        } else {
+            Urgency::None
+        };
+        if urgency == Urgency::None {
+            if ack_len == 0 || self.acks.due().is_none_or(|due| due > now) {
+                return None;
+            }
+            if self.acks.has_many_ranges() && now - self.last_ping > self.rtt.smoothed() {
+                self.last_ping = now;
+                Chunk::Ping.emit(payload);
+                urgency = Urgency::Soon;
+            }
+        }
+        if urgency != Urgency::None {
+            self.probes_due = self.probes_due.saturating_sub(1);
+        }
+        if ack_len > 0 {
+            self.acks.handle_sent();
+        }
+        self.seal(now, payload, urgency, is_app_limited, out);
+        Some(self.path)
+    }
+
+    /// Makes a packet of this payload and takes note of it.
+    fn seal(&mut self, now: Timestamp, payload: &[u8], urgency: Urgency, is_app_limited: bool, out: &mut Vec<u8>) {
+        let number = self.flight.next_number();
+        out.clear();
+        PacketHeader::new(self.remote_id, number, self.flight.unacked_span()).emit(out);
+        self.session.seal(number, payload, out);
+        self.flight
+            .record(now, out.len(), urgency, is_app_limited, &self.carried);
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += out.len() as u64;
+    }
+
+    fn pack_control(&mut self, payload: &mut Vec<u8>) {
+        if let State::Closing {
+            reason,
+            detail,
+            is_close_due,
+            ..
+        } = &mut self.state
+            && (*is_close_due || self.probes_due > 0)
+        {
+            *is_close_due = false;
+            Chunk::Close {
+                reason: reason.number(),
+                detail,
+            }
+            .emit(payload);
+            self.carried.push(Carried::Close);
+        }
+        if matches!(self.state, State::Drained { .. }) {
+            return;
+        }
+        if let Some(total) = self.intake.new_credit() {
+            Chunk::Credit(total).emit(payload);
+            self.carried.push(Carried::Credit);
+            self.is_credit_due = false;
+        } else if self.is_credit_due {
+            Chunk::Credit(self.intake.granted()).emit(payload);
+            self.carried.push(Carried::Credit);
+            self.is_credit_due = false;
+        }
+        if std::mem::take(&mut self.is_ping_due) {
+            Chunk::Ping.emit(payload);
+        }
+    }
+
+    /// Packs messages as far as the path allows. Returns true if the path could take more than the game has to send.
+    fn pack_messages(&mut self, now: Timestamp, room: usize, payload: &mut Vec<u8>) -> bool {
+        if !matches!(self.state, State::Open | State::Flushing { .. }) {
+            return true;
+        }
+        let (under_way, window) = (self.flight.bytes(), self.congestion.window());
+        let allowed = Allowed {
+            has_small: under_way < window + SMALL_EXTRA || self.probes_due > 0,
+            has_bulk: under_way < window,
+        };
+        self.outbox.drop_late(now);
+        let end = room.max(payload.len());
+        if allowed.has_small {
+            self.outbox
+                .pack(end - payload.len(), allowed, payload, &mut self.carried);
+        }
+        if self.copies.is_due(now) || self.carried.iter().any(|carried| !matches!(carried, Carried::Ack(_))) {
+            self.pack_copies(now, end, payload);
+        }
+        under_way + payload.len() < window
+            && !self.outbox.has_work(Allowed {
+                has_small: true,
+                has_bulk: true,
+            })
+    }
+
+    /// Packs copies of what was sent before, and takes note of what goes for the first time.
+    fn pack_copies(&mut self, now: Timestamp, end: usize, payload: &mut Vec<u8>) {
+        let Self {
+            copies,
+            outbox,
+            carried,
+            ..
+        } = self;
+        let fresh = carried.len();
+        copies.pack(now, |unit| outbox.pack_copy(unit, end, payload, carried));
+        if copies.is_active() {
+            for carried in &carried[..fresh] {
+                if let Carried::Unit(unit) = carried
+                    && let Some(size) = outbox.unit_len(*unit).filter(|&size| size <= MAX_COPIED)
+                {
+                    copies.push(now, *unit, size);
+                }
+            }
+        }
+    }
+}

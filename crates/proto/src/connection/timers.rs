@@ -1,0 +1,128 @@
+//! What a connection does of its own accord, and when.
+
+use super::{Connection, State};
+use crate::flight::Carried;
+use crate::inbox::Inbox;
+use crate::message::Event;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// When to do something of one's own accord.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// When to acknowledge at the latest.
+    Ack,
+    /// When to look for lost packets again.
+    Loss,
+    /// When to probe because no acknowledgement has come.
+    Probe,
+    /// When to send copies alone, because no other packet has gone.
+    Copies,
+    /// When to ask whether the remote side is there.
+    KeepAlive,
+    /// When to tell the game that nothing is heard, and later to give up.
+    Silence,
+    /// When to end a flush, a goodbye or its echo.
+    Close,
+}
+
+impl Timer {
+    const ALL: [Self; 7] = [
+        Self::Ack,
+        Self::Loss,
+        Self::Probe,
+        Self::Copies,
+        Self::KeepAlive,
+        Self::Silence,
+        Self::Close,
+    ];
+}
+
+impl Connection {
+    /// Handles the timers that are due.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp, inbox: &mut Inbox) {
+        for timer in Timer::ALL {
+            if self.timer(timer).is_some_and(|due| due <= now) {
+                self.handle_timer(now, timer, inbox);
+            }
+        }
+    }
+
+    /// Returns when to call [`Self::handle_timeout`] or [`Self::poll_packet`] again.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        Timer::ALL.into_iter().filter_map(|timer| self.timer(timer)).min()
+    }
+
+    fn timer(&self, timer: Timer) -> Option<Timestamp> {
+        let is_talking = !matches!(self.state, State::Drained { .. } | State::Gone);
+        match timer {
+            // An acknowledgement that is due now goes with the next packet; its time is no reason to wake up again.
+            Timer::Ack => self.acks.due(),
+            Timer::Loss => self.flight.loss_time().filter(|_| is_talking),
+            Timer::Probe if is_talking && self.flight.loss_time().is_none() => self.flight.probe_time(&self.rtt),
+            Timer::Copies if matches!(self.state, State::Open | State::Flushing { .. }) => self.copies.deadline(),
+            Timer::KeepAlive if self.state == State::Open && self.flight.is_empty() => {
+                Some(self.last_heard.max(self.last_ping) + self.keep_alive)
+            }
+            Timer::Silence if self.state == State::Open => Some(match self.lost_since {
+                None => self.last_heard + self.limits.lost_after,
+                Some(since) => since + self.limits.lost_after + self.limits.grace,
+            }),
+            Timer::Close => match &self.state {
+                State::Flushing { until, .. } | State::Closing { until, .. } | State::Drained { until } => Some(*until),
+                State::Open | State::Gone => None,
+            },
+            Timer::Probe | Timer::Copies | Timer::KeepAlive | Timer::Silence => None,
+        }
+    }
+
+    fn handle_timer(&mut self, now: Timestamp, timer: Timer, inbox: &mut Inbox) {
+        match timer {
+            // The packet that is due takes them along.
+            Timer::Ack | Timer::Copies => (),
+            Timer::Loss => self.detect_lost(now),
+            Timer::Probe => {
+                self.probes_due = 2;
+                let mut has_something = false;
+                for carried in self.flight.handle_probe() {
+                    if let Carried::Unit(unit) = carried {
+                        has_something |= self.outbox.handle_lost(unit);
+                    }
+                }
+                // Whatever else was under way is asked for by its own means.
+                self.is_ping_due |= !has_something;
+                let lost = self.flight.give_up_lazy(now, &self.rtt);
+                self.handle_loss_count(lost);
+            }
+            Timer::KeepAlive => {
+                self.last_ping = now;
+                self.is_ping_due = true;
+            }
+            Timer::Silence if self.lost_since.is_none() => {
+                self.lost_since = Some(self.last_heard);
+                inbox.push_event(
+                    self.id,
+                    Event::Lost {
+                        time_left: self.limits.grace,
+                    },
+                );
+            }
+            Timer::Silence => {
+                let silence = now - self.last_heard;
+                let detail = format!("nothing heard for {:.0} seconds", silence.as_secs_f64());
+                inbox.push_event(
+                    self.id,
+                    Event::Disconnected {
+                        reason: Reason::TimedOut,
+                        detail,
+                    },
+                );
+                self.state = State::Gone;
+            }
+            Timer::Close => match std::mem::replace(&mut self.state, State::Gone) {
+                State::Flushing { detail, .. } => self.start_closing(now, Reason::Closed, detail),
+                _ => self.state = State::Gone,
+            },
+        }
+    }
+}
