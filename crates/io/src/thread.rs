@@ -34,10 +34,15 @@ use crate::socket::Socket;
 /// How many datagrams of each slot are taken in before the game may have the lock.
 const BUDGET: usize = 256;
 
-/// The shortest time between two drives while datagrams stream in and the game takes none: some of them are then worked on
-/// together. The game sees nothing before it polls, and acknowledgements wait longer than this anyway; only the measured round
-/// trip grows by half of it.
-const PACE: Duration = Duration::from_millis(4);
+/// How long to wait before reading while datagrams stream in and the game takes none: some of them are then worked on
+/// together. The game sees nothing before it polls, and acknowledgements wait longer than this anyway.
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// A datagram that comes this long after the others is read at once, so that the round trip is measured as it is.
+const AT_LEISURE: Duration = Duration::from_millis(10);
+
+/// How many such datagrams may come at once.
+const MAX_LEISURE: Duration = Duration::from_millis(100);
 
 /// How many names may be resolved at once.
 const MAX_LOOKUPS: usize = 16;
@@ -74,7 +79,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Handle> {
 
 async fn run(shared: &Shared) {
     let mut watched = Watched::default();
-    let mut drove = Instant::now();
+    let mut leisure = Leisure::default();
     while !shared.is_closed() {
         if let Some(left) = shared.stand_by() {
             // Not tokio's sleep, which counts in whole milliseconds. Nothing else runs on this thread.
@@ -104,13 +109,12 @@ async fn run(shared: &Shared) {
             }
             continue;
         }
-        watch(shared, &watched, next, drove).await;
-        drove = Instant::now();
+        watch(shared, &watched, next, &mut leisure).await;
     }
 }
 
 /// Returns when there is something to do.
-async fn watch(shared: &Shared, watched: &Watched, next: Next, drove: Instant) {
+async fn watch(shared: &Shared, watched: &Watched, next: Next, leisure: &mut Leisure) {
     let deadline = next.at.map(|at| shared.instant(at));
     let until = async {
         match deadline {
@@ -122,11 +126,39 @@ async fn watch(shared: &Shared, watched: &Watched, next: Next, drove: Instant) {
         () = shared.wake.notified() => {}
         () = until => {}
         () = watched.readable() => {
-            let since = drove.elapsed();
-            if since < PACE && !shared.is_waited_for() && !shared.lookout.is_manned() {
-                std::thread::sleep(PACE - since);
+            if !leisure.spend() && !shared.is_waited_for() && !shared.lookout.is_manned() {
+                std::thread::sleep(PAUSE);
             }
         }
+    }
+}
+
+/// Tells a trickle of datagrams from a stream of them.
+struct Leisure {
+    saved: Duration,
+    counted: Instant,
+}
+
+impl Default for Leisure {
+    fn default() -> Self {
+        Self {
+            saved: MAX_LEISURE,
+            counted: Instant::now(),
+        }
+    }
+}
+
+impl Leisure {
+    /// Returns true if there is time to read a datagram at once.
+    fn spend(&mut self) -> bool {
+        let now = Instant::now();
+        self.saved = (self.saved + (now - self.counted)).min(MAX_LEISURE);
+        self.counted = now;
+        let has_time = self.saved >= AT_LEISURE;
+        if has_time {
+            self.saved -= AT_LEISURE;
+        }
+        has_time
     }
 }
 

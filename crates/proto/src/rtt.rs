@@ -41,11 +41,9 @@ impl RttEstimator {
         }
         self.min[1] = self.min[1].min(sample);
         self.latest = sample;
-        let adjusted = if sample >= self.min() + ack_delay {
-            sample - ack_delay
-        } else {
-            sample
-        };
+        // RFC 9002 leaves the sample as it is where the delay would take it below the minimum; with acknowledgements that wait
+        // for company that is most of them, and the path would seem as long as a frame.
+        let adjusted = sample.saturating_sub(ack_delay).max(self.min().min(sample));
         let difference = self.smoothed.abs_diff(adjusted);
         self.deviation = (self.deviation * 3 + difference) / 4;
         self.smoothed = (self.smoothed * 7 + adjusted) / 8;
