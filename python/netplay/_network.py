@@ -93,8 +93,8 @@ class Network(_core.Network):
 
         Args:
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
-                port 0 for any free port,
-                `local://name` inside this process. Options such as `?lag_ms=80&loss_pct=5` simulate a bad network.
+                port 0 for any free port, `local://name` inside this process. Options such as `?lag_ms=80&loss_pct=5`
+                simulate a bad network.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
             name: Our name, told to those who come; at most 64 bytes of UTF-8.
