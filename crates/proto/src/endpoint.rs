@@ -94,6 +94,17 @@ struct Slot {
     armed: Option<Timestamp>,
 }
 
+impl Slot {
+    /// Returns when the connection wants to be looked after again.
+    fn deadline(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::Calling(call) | Stage::Confirming(call, ..) => Some(call.next_time()),
+            Stage::Answering(answer) => Some(answer.expires()),
+            Stage::Open(connection) => connection.deadline(),
+        }
+    }
+}
+
 enum Stage {
     Calling(Box<Call>),
     /// We have sent our last handshake message; the first packet tells that it arrived.
@@ -187,7 +198,7 @@ impl Endpoint {
         self.handle_timers(now);
         match self.next_datagram(now) {
             Some(path) => Output::Datagram { path, bytes: &self.out },
-            None => Output::Timeout(self.timers.peek().map(|Reverse((time, ..))| *time)),
+            None => Output::Timeout(self.next_time()),
         }
     }
 
@@ -439,13 +450,30 @@ impl Endpoint {
         }
     }
 
+    /// Returns when the first timer is due. Entries whose deadline has moved meanwhile move too, so that nobody wakes up for them.
+    fn next_time(&mut self) -> Option<Timestamp> {
+        while let Some(&Reverse((time, index, id))) = self.timers.peek() {
+            let slot = self.slots[index].as_mut();
+            if let Some(slot) = slot.filter(|slot| slot.id == id && slot.armed == Some(time)) {
+                let deadline = slot.deadline();
+                if deadline.is_some_and(|deadline| deadline <= time) {
+                    return Some(time);
+                }
+                slot.armed = deadline;
+                self.timers.pop();
+                if let Some(deadline) = deadline {
+                    self.timers.push(Reverse((deadline, index, id)));
+                }
+            } else {
+                self.timers.pop();
+            }
+        }
+        None
+    }
+
     fn arm(&mut self, index: usize) {
         let Some(slot) = &mut self.slots[index] else { return };
-        let deadline = match &slot.stage {
-            Stage::Calling(call) | Stage::Confirming(call, ..) => Some(call.next_time()),
-            Stage::Answering(answer) => Some(answer.expires()),
-            Stage::Open(connection) => connection.deadline(),
-        };
+        let deadline = slot.deadline();
         if let Some(deadline) = deadline
             && slot.armed.is_none_or(|armed| deadline < armed)
         {
