@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
 mod bounds;
 mod closing;
 mod connecting;

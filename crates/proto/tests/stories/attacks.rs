@@ -1,0 +1,531 @@
+//! A peer that speaks the protocol perfectly and keeps none of its manners: it has the keys of its own handshake, and writes
+//! into its packets what it likes.
+//!
+//! A [`Victim`] is one endpoint with nobody honest around it; a [`Rogue`] makes datagrams by hand, out of `netplay_proto::wire`
+//! and the crate `snow`. Tests that are ignored name what does not hold yet.
+
+use std::time::Duration;
+
+use netplay_netsim::Conditions;
+use netplay_proto::wire::{Chunk, Datagram, FRAGMENT_SIZE, Introduction, MessageChunk, PacketHeader, Part};
+use netplay_proto::wire::{fragment_count, fragment_len};
+use netplay_proto::{
+    Accept, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Key, Kind, Limits, Message,
+    Output, Path, Reason, SendError, Timestamp,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
+use snow::{Builder, HandshakeState, StatelessTransportState};
+
+use crate::world::{World, path_to, terms};
+use crate::{MS, SECOND};
+
+const NO_PASSWORD: Key = [0; 32];
+
+/// One endpoint, alone with whoever attacks it.
+struct Victim {
+    endpoint: Endpoint,
+    now: Timestamp,
+    events: Vec<(ConnectionId, Event)>,
+    takes_events: bool,
+}
+
+impl Victim {
+    fn server(accept: Accept) -> Self {
+        Self::new(Some(accept))
+    }
+
+    fn new(accept: Option<Accept>) -> Self {
+        let config = EndpointConfig {
+            identity: Identity::from_secret([1; 32]),
+            accept,
+            limits: Limits::default(),
+        };
+        Self {
+            endpoint: Endpoint::new(config, [1; 32]),
+            now: Timestamp::from_millis(1000),
+            events: Vec::new(),
+            takes_events: true,
+        }
+    }
+
+    /// Returns what the endpoint says to these datagrams from one path.
+    fn hear<'a>(&mut self, from: Path, datagrams: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+        for datagram in datagrams {
+            self.endpoint.handle_datagram(self.now, from, datagram);
+        }
+        let mut said = Vec::new();
+        while let Output::Datagram { bytes, .. } = self.endpoint.poll_output(self.now) {
+            said.push(bytes.to_vec());
+        }
+        while self.takes_events
+            && let Some(event) = self.endpoint.poll_event()
+        {
+            self.events.push(event);
+        }
+        said
+    }
+
+    fn wait(&mut self, time: Duration) -> Vec<Vec<u8>> {
+        self.now += time;
+        self.hear(path_to(0), [])
+    }
+
+    fn send(&mut self, id: ConnectionId, channel: u8, size: usize) -> Result<u64, SendError> {
+        let message = Message {
+            channel,
+            delivery: Delivery::RELIABLE,
+            kind: Kind::BYTES,
+            data: vec![0; size].into(),
+        };
+        self.endpoint.send(self.now, id, &message)
+    }
+
+    fn disconnected(&self) -> Option<(Reason, &str)> {
+        self.events.iter().find_map(|(_, event)| match event {
+            Event::Disconnected { reason, detail } => Some((*reason, detail.as_str())),
+            _ => None,
+        })
+    }
+}
+
+/// The attacker's side of one connection.
+struct Rogue {
+    path: Path,
+    receiver_id: u32,
+    session: StatelessTransportState,
+    next_number: u64,
+}
+
+impl Rogue {
+    /// Knocks at a server, with this introduction.
+    fn enter(victim: &mut Victim, node: u64, message_size: u64) -> Self {
+        let (answer, reply) = ask(victim, node, node);
+        let introduction = introduction(message_size);
+        let (finish, session, receiver_id) = finish(&answer, node, &reply, &NO_PASSWORD, &introduction);
+        victim.hear(path_to(node), [&finish[..]]);
+        Self {
+            path: path_to(node),
+            receiver_id,
+            session,
+            next_number: 0,
+        }
+    }
+
+    fn packet(&mut self, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        PacketHeader::new(self.receiver_id, self.next_number, 1 << 20).emit(&mut bytes);
+        let start = bytes.len();
+        bytes.resize(start + payload.len() + 16, 0);
+        self.session
+            .write_message(self.next_number, payload, &mut bytes[start..])
+            .unwrap();
+        self.next_number += 1;
+        bytes
+    }
+
+    fn say(&mut self, victim: &mut Victim, chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
+        let mut payload = Vec::new();
+        chunks.iter().for_each(|chunk| chunk.emit(&mut payload));
+        let packet = self.packet(&payload);
+        victim.hear(self.path, [&packet[..]])
+    }
+}
+
+fn introduction(message_size: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Introduction {
+        connection_id: 77,
+        name: "Mallory".into(),
+        version: "1".into(),
+        message_size,
+    }
+    .emit(&mut bytes);
+    bytes
+}
+
+/// Asks a server from a node with a token of its own, proves the address, and returns the token and the server's Reply.
+fn ask(victim: &mut Victim, node: u64, token: u64) -> (u64, Vec<u8>) {
+    let mut noise = handshake(true, token, &NO_PASSWORD, token);
+    let mut first = [0; 1200];
+    let len = noise.write_message(&[], &mut first).unwrap();
+    let noise: &[u8; 48] = first[..len].try_into().unwrap();
+    let hello = |cookie: Option<&[u8; 24]>| {
+        let mut bytes = Vec::new();
+        Datagram::Hello { token, noise, cookie }.emit(&mut bytes);
+        bytes
+    };
+    let said = victim.hear(path_to(node), [&hello(None)[..]]);
+    let cookie = said.iter().find_map(|bytes| match Datagram::parse(bytes) {
+        Ok(Datagram::Cookie { cookie, .. }) => Some(*cookie),
+        _ => None,
+    });
+    let Some(cookie) = cookie else {
+        return (token, Vec::new());
+    };
+    let mut said = victim.hear(path_to(node), [&hello(Some(&cookie))[..]]);
+    said.retain(|bytes| matches!(Datagram::parse(bytes), Ok(Datagram::Reply { .. })));
+    (token, said.pop().unwrap_or_default())
+}
+
+/// Makes the last message of the handshake for this password.
+fn finish(
+    token: &u64,
+    seed: u64,
+    reply: &[u8],
+    psk: &Key,
+    introduction: &[u8],
+) -> (Vec<u8>, StatelessTransportState, u32) {
+    let mut noise = handshake(true, *token, psk, seed);
+    let mut buffer = [0; 1200];
+    noise.write_message(&[], &mut buffer).unwrap();
+    let Ok(Datagram::Reply { noise: second, .. }) = Datagram::parse(reply) else {
+        panic!("no reply")
+    };
+    let len = noise.read_message(second, &mut buffer).unwrap();
+    let server_id = Introduction::parse(&buffer[..len]).unwrap().connection_id;
+    let len = noise.write_message(introduction, &mut buffer).unwrap();
+    let mut bytes = Vec::new();
+    Datagram::Finish {
+        server_id,
+        noise: &buffer[..len],
+    }
+    .emit(&mut bytes);
+    (bytes, noise.into_stateless_transport_mode().unwrap(), server_id)
+}
+
+fn handshake(is_client: bool, token: u64, psk: &Key, seed: u64) -> HandshakeState {
+    let mut prologue = b"npla\x01".to_vec();
+    prologue.extend_from_slice(&token.to_le_bytes());
+    let params = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s".parse().unwrap();
+    let builder = Builder::with_resolver(params, Box::new(Seeded(seed)))
+        .local_private_key(&[9; 32])
+        .and_then(|builder| builder.psk(3, psk))
+        .and_then(|builder| builder.prologue(&prologue))
+        .unwrap();
+    if is_client {
+        builder.build_initiator().unwrap()
+    } else {
+        builder.build_responder().unwrap()
+    }
+}
+
+/// snow's primitives with chance from a seed.
+struct Seeded(u64);
+
+impl CryptoResolver for Seeded {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(Chance(ChaCha20Rng::seed_from_u64(self.0))))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        DefaultResolver.resolve_dh(choice)
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        RingResolver.resolve_cipher(choice)
+    }
+}
+
+struct Chance(ChaCha20Rng);
+
+impl Random for Chance {
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), snow::Error> {
+        self.0.fill_bytes(bytes);
+        Ok(())
+    }
+}
+
+fn whole(delivery: Delivery, sequence_id: u64, data: &[u8]) -> Chunk<'_> {
+    Chunk::Message(MessageChunk {
+        channel: 1,
+        delivery,
+        kind: Kind::BYTES,
+        sequence_id,
+        part: Part::Whole,
+        data,
+    })
+}
+
+#[test]
+fn a_rogue_that_behaves_is_served() {
+    let mut victim = Victim::server(terms());
+    let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
+    rogue.say(&mut victim, &[whole(Delivery::RELIABLE, 0, b"hello network.")]);
+    assert!(matches!(victim.events[0].1, Event::Connected { .. }));
+    assert!(
+        matches!(victim.events[1].1, Event::Message { .. }),
+        "{:?}",
+        victim.events
+    );
+}
+
+#[test]
+#[ignore = "does not hold yet: one client that says it accepts no bytes makes a game's send to all raise"]
+fn a_client_does_not_decide_what_the_server_may_send() {
+    let mut victim = Victim::server(terms());
+    let _rogue = Rogue::enter(&mut victim, 10, 0);
+    let ids: Vec<_> = victim.endpoint.established().collect();
+    for id in ids {
+        assert!(
+            !matches!(victim.send(id, 1, 100), Err(SendError::TooLarge { .. })),
+            "an error in the caller's face for the remote side's fault"
+        );
+    }
+}
+
+#[test]
+#[ignore = "does not hold yet: the server's word for the largest message is not bounded by the protocol's own"]
+fn a_server_that_accepts_anything_is_sent_no_more_than_the_protocol_allows() {
+    let mut victim = Victim::new(None);
+    let path = path_to(10);
+    let options = Connect {
+        paths: vec![path],
+        timeout: 10 * SECOND,
+        ..Connect::default()
+    };
+    let id = victim.endpoint.connect(victim.now, options);
+    let said = victim.wait(MS);
+    let Ok(Datagram::Hello { token, .. }) = Datagram::parse(&said[0]) else {
+        panic!("a caller speaks first")
+    };
+    let mut cookie = Vec::new();
+    Datagram::Cookie {
+        token,
+        cookie: &[3; 24],
+    }
+    .emit(&mut cookie);
+    let said = victim.hear(path, [&cookie[..]]);
+    let Ok(Datagram::Hello { noise: first, .. }) = Datagram::parse(&said[0]) else {
+        panic!("a caller proves its address")
+    };
+    let mut noise = handshake(false, token, &NO_PASSWORD, 5);
+    let mut buffer = [0; 1200];
+    noise.read_message(first, &mut buffer).unwrap();
+    let len = noise.write_message(&introduction(u64::MAX), &mut buffer).unwrap();
+    let mut reply = Vec::new();
+    Datagram::Reply {
+        token,
+        noise: &buffer[..len],
+    }
+    .emit(&mut reply);
+    let said = victim.hear(path, [&reply[..]]);
+    let Ok(Datagram::Finish { noise: third, .. }) = Datagram::parse(&said[0]) else {
+        panic!("a caller finishes")
+    };
+    let len = noise.read_message(third, &mut buffer).unwrap();
+    let mut rogue = Rogue {
+        path,
+        receiver_id: Introduction::parse(&buffer[..len]).unwrap().connection_id,
+        session: noise.into_stateless_transport_mode().unwrap(),
+        next_number: 0,
+    };
+    rogue.say(&mut victim, &[Chunk::Ping]);
+    assert!(matches!(victim.events[0].1, Event::Connected { .. }));
+    // Two large messages at once: their sizes are compared with twice the largest that the server accepts.
+    victim.send(id, 1, 3000).unwrap();
+    victim.send(id, 2, 3000).unwrap();
+    victim.wait(MS);
+    let result = victim.send(id, 3, netplay_proto::message::MAX_RELIABLE_SIZE + 1);
+    assert!(matches!(result, Err(SendError::TooLarge { .. })), "{result:?}");
+}
+
+#[test]
+#[ignore = "does not hold yet: what waits behind a packet that is never acknowledged is kept for ever"]
+fn a_peer_that_acknowledges_nothing_is_not_remembered_for_ever() {
+    let mut victim = Victim::server(terms());
+    let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
+    let mut answers = 0;
+    for _ in 0..50_000 {
+        victim.now += MS;
+        answers += rogue.say(&mut victim, &[Chunk::Ping]).len();
+        answers += rogue.say(&mut victim, &[Chunk::Ping]).len();
+    }
+    assert!(
+        victim.disconnected().is_some(),
+        "{answers} packets sent to one who never acknowledged any, all of them remembered"
+    );
+}
+
+#[test]
+#[ignore = "does not hold yet: each of the acknowledgements in a packet costs a walk over all packets under way"]
+fn a_packet_with_a_hundred_acknowledgements_breaks_the_rules() {
+    let mut victim = Victim::server(terms());
+    let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
+    // Packet 0 asks for an acknowledgement and gets none, so that what follows is remembered.
+    for _ in 0..20_000 {
+        victim.now += MS / 10;
+        rogue.say(&mut victim, &[Chunk::Ping]);
+        rogue.say(&mut victim, &[Chunk::Ping]);
+    }
+    // Largest 10000, no delay, the 10000 before it too, no further ranges.
+    let ack = [2, 0x90, 0x4e, 0, 0x8f, 0x4e, 0];
+    let Some(Ok(ack @ Chunk::Ack(_))) = Chunk::parse_all(&ack).next() else {
+        panic!("an acknowledgement")
+    };
+    rogue.say(&mut victim, &vec![ack; 100]);
+    assert_eq!(victim.endpoint.stats().violations, 1);
+}
+
+#[test]
+fn a_password_can_be_guessed_a_few_times_in_a_handshake_and_no_more() {
+    let secret = [200; 32];
+    let mut victim = Victim::server(Accept { psk: secret, ..terms() });
+    let (token, reply) = ask(&mut victim, 10, 10);
+    let introduction = introduction(1 << 20);
+    for guess in 0..=200 {
+        let (finish, ..) = finish(&token, 10, &reply, &[guess; 32], &introduction);
+        victim.hear(path_to(10), [&finish[..]]);
+    }
+    assert!(victim.events.is_empty(), "the 201st guess was let in");
+}
+
+#[test]
+fn garbage_in_the_place_of_a_last_handshake_message_does_not_spoil_the_true_one() {
+    let mut victim = Victim::server(terms());
+    let (token, reply) = ask(&mut victim, 10, 10);
+    let (finish, ..) = finish(&token, 10, &reply, &NO_PASSWORD, &introduction(1 << 20));
+    for garbage in 0..100 {
+        let mut forged = finish.clone();
+        forged[5..].fill(garbage);
+        victim.hear(path_to(10), [&forged[..]]);
+    }
+    victim.hear(path_to(10), [&finish[..]]);
+    assert!(matches!(victim.events[..], [(_, Event::Connected { .. })]));
+}
+
+#[test]
+#[ignore = "does not hold yet: what a peer said stays when it goes, and its seat is free at once"]
+fn peers_that_come_and_go_do_not_fill_the_inbox_of_a_game_that_sleeps() {
+    let mut victim = Victim::server(Accept {
+        max_peers: 2,
+        ..terms()
+    });
+    victim.takes_events = false;
+    for node in 10..60 {
+        let (token, reply) = ask(&mut victim, node, node);
+        if reply.is_empty() {
+            continue;
+        }
+        let (finish, session, receiver_id) = finish(&token, node, &reply, &NO_PASSWORD, &introduction(1 << 20));
+        victim.hear(path_to(node), [&finish[..]]);
+        let mut rogue = Rogue {
+            path: path_to(node),
+            receiver_id,
+            session,
+            next_number: 0,
+        };
+        for sequence_id in 0..800 {
+            rogue.say(&mut victim, &[whole(Delivery::RELIABLE, sequence_id, &[0; 1000])]);
+        }
+        rogue.say(&mut victim, &[Chunk::Close { reason: 0, detail: "" }]);
+        victim.now += MS;
+    }
+    // Two seats of a megabyte each, and room for two more while those are saying goodbye.
+    let waiting = victim.endpoint.events_waiting();
+    assert!(
+        waiting <= 4 * 1000,
+        "{waiting} events of a thousand bytes wait on a server of two seats"
+    );
+}
+
+#[test]
+#[ignore = "does not hold yet: 1024 unfinished handshakes, from wherever, keep everybody else out"]
+fn one_stranger_with_one_address_does_not_keep_others_out() {
+    let mut victim = Victim::server(terms());
+    for token in 0..1200 {
+        ask(&mut victim, 10, token);
+    }
+    let (_, reply) = ask(&mut victim, 11, 5000);
+    assert!(!reply.is_empty(), "an honest client is not answered");
+}
+
+#[test]
+#[ignore = "does not hold yet: lossy messages that were dropped leave their places in the queue"]
+fn lossy_messages_that_were_dropped_leave_nothing_behind() {
+    let mut victim = Victim::server(terms());
+    let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
+    victim.takes_events = false;
+    let large = vec![0; 64 << 10];
+    let mut sequence_id = 0;
+    for _ in 0..5 {
+        let small = vec![whole(Delivery::LOSSY_UNORDERED, 0, b""); 200];
+        for _ in 0..20 {
+            rogue.say(&mut victim, &small);
+        }
+        for _ in 0..17 {
+            for index in 0..fragment_count(large.len()) {
+                let part = Part::Fragment {
+                    size: large.len(),
+                    index,
+                };
+                let start = index * FRAGMENT_SIZE;
+                let fragment = Chunk::Message(MessageChunk {
+                    channel: 2,
+                    delivery: Delivery::LOSSY_UNORDERED,
+                    kind: Kind::BYTES,
+                    sequence_id,
+                    part,
+                    data: &large[start..start + fragment_len(large.len(), index)],
+                });
+                rogue.say(&mut victim, &[fragment]);
+            }
+            sequence_id += 1;
+        }
+    }
+    let waiting = victim.endpoint.events_waiting();
+    let taken = std::iter::from_fn(|| victim.endpoint.poll_event()).count();
+    assert!(waiting <= 4096 + 100, "{waiting} places for {taken} messages");
+}
+
+#[test]
+#[ignore = "does not hold yet: a remote side may give any reason, also those that accuse our own side"]
+fn a_remote_side_speaks_for_itself_only() {
+    for reason in [
+        Reason::Internal,
+        Reason::KeyChanged,
+        Reason::NoAnswer,
+        Reason::UnknownHost,
+    ] {
+        let mut victim = Victim::server(terms());
+        let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
+        let detail = "\u{1b}[2Jpwned";
+        rogue.say(
+            &mut victim,
+            &[Chunk::Close {
+                reason: reason.number(),
+                detail,
+            }],
+        );
+        let (told, detail) = victim.disconnected().unwrap();
+        assert_ne!(told, reason, "said by the remote side");
+        assert!(!detail.chars().any(char::is_control), "{detail:?} is for a terminal");
+    }
+}
+
+#[test]
+#[ignore = "does not hold yet: a call that was aborted as too slow while the server confirms it is told to be connected afterwards"]
+fn a_call_that_sends_too_much_while_it_is_confirmed_ends_once() {
+    let mut world = World::new(Conditions::lag(20 * MS));
+    let server = world.listen();
+    let client = world.caller_with(Limits {
+        send_queue: 10_000,
+        ..Limits::default()
+    });
+    world.set_takes_events(server, false);
+    let end = world.call(client, server);
+    // Hello, cookie, hello and reply have crossed; the server's first packet has not.
+    world.run_for(90 * MS);
+    for _ in 0..20 {
+        let _ = world.try_send(end, 1, Delivery::RELIABLE, vec![0; 1000]);
+    }
+    world.run_for(60 * SECOND);
+    assert_eq!(world.told(end).len(), 1, "{}", world.story());
+}
