@@ -99,6 +99,12 @@ impl Driver {
         match result {
             Ok(_) => Ok(true),
             Err(SendError::NotConnected) => Ok(false),
+            // Our own limit has been looked at before: it is this peer that takes less, and not the game's fault.
+            Err(SendError::TooLarge { size, limit }) => {
+                let detail = format!("a message of {size} bytes was sent to it, it accepts {limit}");
+                self.abort_peer(now, id, Reason::TooLarge, &detail);
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

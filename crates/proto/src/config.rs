@@ -64,7 +64,8 @@ pub const MAX_DETAIL_LEN: usize = 200;
 /// Bounds and times of every connection of an endpoint.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The largest reliable message, in bytes; at most [`MAX_RELIABLE_SIZE`](crate::message::MAX_RELIABLE_SIZE).
+    /// The largest reliable message, in bytes; from [`MIN_MESSAGE_SIZE`](crate::message::MIN_MESSAGE_SIZE) to
+    /// [`MAX_RELIABLE_SIZE`](crate::message::MAX_RELIABLE_SIZE).
     pub message_size: usize,
     /// How long nothing is heard before [`Event::Lost`](crate::Event).
     pub lost_after: Duration,

@@ -35,7 +35,7 @@ use crate::roaming::Roaming;
 use crate::rtt::RttEstimator;
 use crate::stats::ConnectionStats;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader};
+use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader, printable};
 
 /// How long a close waits for reliable messages to be acknowledged.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -45,6 +45,10 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Small messages may go beyond the congestion window by this much, so that bulk never keeps them waiting.
 const SMALL_EXTRA: usize = 32 * MAX_DATAGRAM;
+
+/// With this many packets remembered no more messages are sent, and with twice as many the remote side is one that acknowledges
+/// nothing.
+const MAX_REMEMBERED: usize = 1 << 14;
 
 /// The share that one packet has in the loss estimate.
 const LOSS_WEIGHT: f64 = 1.0 / 64.0;
@@ -236,6 +240,11 @@ impl Connection {
         self.start_closing(now, reason, detail.to_owned());
     }
 
+    /// Returns what waits to be sent, to queue more while the handshake is not confirmed.
+    pub(crate) fn outbox_mut(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
     /// Gives back what has been queued on a connection that the remote side does not know of.
     pub(crate) fn take_outbox(&mut self) -> Outbox {
         std::mem::replace(&mut self.outbox, Outbox::new(0))
@@ -294,6 +303,7 @@ impl Connection {
     ) {
         self.handle_heard(now, inbox);
         let mut urgency = Urgency::None;
+        let mut has_ack = false;
         for chunk in Chunk::parse_all(payload) {
             let result = chunk
                 .map_err(|_| Violation("a chunk that cannot be read"))
@@ -301,6 +311,10 @@ impl Connection {
                     urgency = urgency.max(chunk_urgency(&chunk));
                     if let Chunk::PathCheck(token) = chunk {
                         self.roaming.handle_check(path, token);
+                    }
+                    // An acknowledgement costs us a walk over what is under way: one a packet is enough for everybody.
+                    if matches!(chunk, Chunk::Ack(_)) && std::mem::replace(&mut has_ack, true) {
+                        return Err(Violation("two acknowledgements in one packet"));
                     }
                     self.handle_chunk(now, &chunk, inbox)
                 });
@@ -312,6 +326,10 @@ impl Connection {
         }
         self.acks.handle_packet(now, number, urgency);
         self.end_flush(now);
+        if self.flight.len() > 2 * MAX_REMEMBERED {
+            self.has_violated = true;
+            self.abort(now, Reason::BadData, "it acknowledges nothing", inbox);
+        }
     }
 
     /// Takes note that the game has taken a reliable message of this size; true if that is worth a packet.
@@ -428,17 +446,8 @@ impl Connection {
 
     fn handle_close(&mut self, now: Timestamp, reason: u8, detail: &str, inbox: &mut Inbox) {
         if self.is_open() {
-            let reason = match Reason::from_number(reason) {
-                Some(Reason::Closed) | None => Reason::Goodbye,
-                Some(reason) => reason,
-            };
-            inbox.push_event(
-                self.id,
-                Event::Disconnected {
-                    reason,
-                    detail: detail.to_owned(),
-                },
-            );
+            let (reason, detail) = (Reason::from_remote(reason), printable(detail));
+            inbox.push_event(self.id, Event::Disconnected { reason, detail });
         }
         if !matches!(self.state, State::Drained { .. }) {
             self.state = State::Drained {

@@ -71,9 +71,10 @@ pub struct Endpoint {
     /// Our calls by their tokens; handshakes we answered by their path and token, until their connection is gone.
     calls: BTreeMap<u64, usize>,
     answers: BTreeMap<(Path, u64), usize>,
-    unfinished_answers: usize,
+    unfinished: BTreeSet<ConnectionId>,
     established: BTreeSet<ConnectionId>,
-    incoming: usize,
+    /// Those who came in, until the game has taken their end: what they left in the inbox is theirs.
+    seats: BTreeSet<ConnectionId>,
     ready: VecDeque<usize>,
     turn: u32,
     timers: BinaryHeap<Reverse<(Timestamp, usize, ConnectionId)>>,
@@ -134,9 +135,9 @@ impl Endpoint {
             next_serial: 0,
             calls: BTreeMap::new(),
             answers: BTreeMap::new(),
-            unfinished_answers: 0,
+            unfinished: BTreeSet::new(),
             established: BTreeSet::new(),
-            incoming: 0,
+            seats: BTreeSet::new(),
             ready: VecDeque::new(),
             turn: 0,
             timers: BinaryHeap::new(),
@@ -205,6 +206,9 @@ impl Endpoint {
     /// Takes the oldest event out, in the order of arrival over all connections.
     pub fn poll_event(&mut self) -> Option<(ConnectionId, Event)> {
         let (id, event, taken) = self.inbox.pop()?;
+        if matches!(event, Event::Disconnected { .. }) {
+            self.seats.remove(&id);
+        }
         if let Some(size) = taken
             && let Some(index) = self.index(id)
             && let Some(Slot {
@@ -247,8 +251,19 @@ impl Endpoint {
             }
             Stage::Answering(_) => Err(SendError::Closed),
             Stage::Calling(_) | Stage::Confirming(..) if message.delivery.is_lossy => Err(SendError::NotConnected),
-            Stage::Calling(call) => call.outbox.push(now, message),
-            Stage::Confirming(_, connection, _) => connection.send(now, message, &mut self.inbox),
+            Stage::Calling(_) | Stage::Confirming(..) => {
+                let outbox = match &mut slot.stage {
+                    Stage::Calling(call) => &mut call.outbox,
+                    Stage::Confirming(_, connection, _) => connection.outbox_mut(),
+                    _ => return Err(SendError::Closed),
+                };
+                let sequence_id = outbox.push(now, message)?;
+                if outbox.queued_bytes() > self.config.limits.send_queue {
+                    let detail = format!("more than {} bytes waited for it", self.config.limits.send_queue);
+                    self.end(now, id, Reason::TooSlow, &detail, false);
+                }
+                Ok(sequence_id)
+            }
         }
     }
 
@@ -407,7 +422,7 @@ impl Endpoint {
             }
             Stage::Answering(answer) => {
                 if now >= answer.expires() {
-                    self.unfinished_answers -= 1;
+                    self.unfinished.remove(&id);
                     self.remove(index);
                     return;
                 }
@@ -527,14 +542,7 @@ impl Endpoint {
 
     /// The game knows, or will learn from its inbox, that this connection is over.
     fn forget_established(&mut self, id: ConnectionId) {
-        if self.established.remove(&id)
-            && let Some(index) = self.index(id)
-            && let Some(Slot {
-                answer_key: Some(_), ..
-            }) = &self.slots[index]
-        {
-            self.incoming -= 1;
-        }
+        self.established.remove(&id);
     }
 
     /// Finds a place for a connection and the id that packets to it will carry.

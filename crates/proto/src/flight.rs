@@ -159,6 +159,11 @@ impl Flight {
         self.bytes
     }
 
+    /// Returns how many packets are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
     /// Returns true if nothing that asks for an acknowledgement is under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0

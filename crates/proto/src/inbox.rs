@@ -33,6 +33,8 @@ enum Entry {
 struct LossyQueue {
     messages: VecDeque<Delivered>,
     bytes: usize,
+    /// Entries in the queue that stand for one of them.
+    places: usize,
 }
 
 impl Inbox {
@@ -60,8 +62,9 @@ impl Inbox {
             lossy.pop();
             dropped += 1;
         }
-        // A dropped message leaves its place in the queue to the newest.
-        if dropped == 0 {
+        // A dropped message leaves its place in the queue to a newer one.
+        if lossy.places < lossy.messages.len() {
+            lossy.places += 1;
             self.queue.push_back((id, Entry::Lossy));
         }
         dropped
@@ -79,8 +82,9 @@ impl Inbox {
                 }
                 Entry::Lossy => {
                     let Some(lossy) = self.lossy.get_mut(&id) else { continue };
+                    lossy.places -= 1;
                     let message = lossy.pop();
-                    if lossy.messages.is_empty() {
+                    if lossy.places == 0 {
                         self.lossy.remove(&id);
                     }
                     // Places may outnumber messages after large ones were dropped.

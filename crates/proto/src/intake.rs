@@ -3,7 +3,7 @@
 //! Knows lanes, sequence ids and credit; it must not know packets, time or the game. What a remote side can make us hold is
 //! bounded by the credit it was given, by two of the largest messages in fragments, and by [`LOSSY_PARTIAL`] for lossy ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -60,8 +60,8 @@ enum Order {
         next: u64,
         early: BTreeMap<u64, (Kind, Bytes)>,
     },
-    /// All below `low` and those in `above` have been delivered.
-    ReliableUnordered { low: u64, above: BTreeSet<u64> },
+    /// Which have been delivered.
+    ReliableUnordered(Seen),
     /// Older than `next` is too late.
     Lossy { next: u64 },
     /// Nothing: packets count once, and so do the lossy messages in them.
@@ -264,6 +264,48 @@ impl Intake {
     }
 }
 
+/// The sequence ids delivered on an unordered lane: all below `low`, and those whose bits are set, at most
+/// [`UNORDERED_SPAN`] further, so that a lane costs 8 KiB at the most.
+#[derive(Debug, Default)]
+struct Seen {
+    low: u64,
+    /// The first word begins at the last multiple of 64 that is not above `low`.
+    words: VecDeque<u64>,
+}
+
+impl Seen {
+    fn contains(&self, sequence_id: u64) -> bool {
+        sequence_id < self.low
+            || self
+                .words
+                .get(self.word(sequence_id))
+                .is_some_and(|word| word & bit(sequence_id) != 0)
+    }
+
+    /// Adds an id that is not below `low`.
+    fn insert(&mut self, sequence_id: u64) {
+        let word = self.word(sequence_id);
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= bit(sequence_id);
+        while self.words.front().is_some_and(|word| word & bit(self.low) != 0) {
+            self.low += 1;
+            if self.low.is_multiple_of(64) {
+                self.words.pop_front();
+            }
+        }
+    }
+
+    fn word(&self, sequence_id: u64) -> usize {
+        (sequence_id / 64 - self.low / 64) as usize
+    }
+}
+
+const fn bit(sequence_id: u64) -> u64 {
+    1 << (sequence_id % 64)
+}
+
 impl Order {
     fn new(delivery: Delivery) -> Self {
         match (delivery.is_lossy, delivery.is_ordered) {
@@ -271,10 +313,7 @@ impl Order {
                 next: 0,
                 early: BTreeMap::new(),
             },
-            (false, false) => Self::ReliableUnordered {
-                low: 0,
-                above: BTreeSet::new(),
-            },
+            (false, false) => Self::ReliableUnordered(Seen::default()),
             (true, true) => Self::Lossy { next: 0 },
             (true, false) => Self::LossyUnordered,
         }
@@ -284,11 +323,11 @@ impl Order {
     fn is_new(&self, sequence_id: u64) -> Result<bool, Violation> {
         match self {
             Self::Reliable { next, early } => Ok(sequence_id >= *next && !early.contains_key(&sequence_id)),
-            Self::ReliableUnordered { low, above } => {
-                if sequence_id >= low + UNORDERED_SPAN {
+            Self::ReliableUnordered(seen) => {
+                if sequence_id >= seen.low + UNORDERED_SPAN {
                     return Err(Violation("a sequence id far ahead of the oldest missing one"));
                 }
-                Ok(sequence_id >= *low && !above.contains(&sequence_id))
+                Ok(!seen.contains(sequence_id))
             }
             Self::Lossy { next } => Ok(sequence_id >= *next),
             Self::LossyUnordered => Ok(true),
@@ -310,11 +349,8 @@ impl Order {
                     *next += 1;
                 }
             }
-            Self::ReliableUnordered { low, above } => {
-                above.insert(sequence_id);
-                while above.remove(low) {
-                    *low += 1;
-                }
+            Self::ReliableUnordered(seen) => {
+                seen.insert(sequence_id);
                 deliver(sequence_id, kind, data);
             }
             Self::Lossy { next } => {
@@ -388,6 +424,24 @@ mod tests {
         assert_eq!(feed(&mut intake, Delivery::RELIABLE_UNORDERED, &order), [1, 0, 3, 2, 5]);
         assert_eq!(feed(&mut intake, Delivery::LOSSY, &order), [1, 3, 5]);
         assert_eq!(feed(&mut intake, Delivery::LOSSY_UNORDERED, &order), order);
+    }
+
+    #[test]
+    fn what_was_seen_is_remembered_bit_by_bit() {
+        let mut seen = Seen::default();
+        let mut model = BTreeSet::new();
+        for step in 0..5000_u64 {
+            // Ids in a shuffled order that stays within a few hundred of the oldest missing one.
+            let id = (step / 200) * 200 + (step * 77) % 200;
+            assert_eq!(seen.contains(id), model.contains(&id));
+            if !seen.contains(id) {
+                seen.insert(id);
+                model.insert(id);
+            }
+            assert!(seen.contains(id));
+            assert_eq!(seen.low, (0..).find(|id| !model.contains(id)).unwrap());
+            assert!(seen.words.len() <= 5);
+        }
     }
 
     fn fragments(size: usize) -> impl Iterator<Item = (Part, Vec<u8>)> {

@@ -80,6 +80,9 @@ pub struct Message {
 /// The largest reliable message, in bytes.
 pub const MAX_RELIABLE_SIZE: usize = 16 * 1024 * 1024;
 
+/// The least that a side may give as the largest reliable message it accepts, in bytes.
+pub const MIN_MESSAGE_SIZE: usize = 64 * 1024;
+
 /// The largest lossy message, in bytes.
 pub const MAX_LOSSY_SIZE: usize = 64 * 1024;
 

@@ -37,7 +37,8 @@ impl Identity {
     }
 }
 
-/// One side of a handshake. Messages must be exchanged in the order of the pattern; a message that fails changes nothing.
+/// One side of a handshake. Messages must be exchanged in the order of the pattern. One that is no handshake message at all
+/// changes nothing; one made with another password spoils the handshake, which is then no place to try the next.
 pub(crate) struct Handshake {
     state: HandshakeState,
 }

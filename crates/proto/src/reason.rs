@@ -95,6 +95,22 @@ impl Reason {
         }
     }
 
+    /// Returns the reason that a remote side gives: one that is its to give, or a plain goodbye.
+    pub(crate) fn from_remote(number: u8) -> Self {
+        match Self::from_number(number) {
+            Some(
+                reason @ (Self::Full
+                | Self::WrongPassword
+                | Self::WrongVersion
+                | Self::WrongProtocol
+                | Self::BadData
+                | Self::TooSlow
+                | Self::TooLarge),
+            ) => reason,
+            _ => Self::Goodbye,
+        }
+    }
+
     /// Returns the reason for a number, None for one that this version does not know.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.number() == number)

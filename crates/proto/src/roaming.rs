@@ -1,5 +1,5 @@
 //! Whether the remote side has moved to another path. RFC 9000 §8.2 and §9, without its limits on amplification: a check
-//! answers an authentic packet with a smaller one.
+//! has 32 bytes and answers an authentic packet, which has 24 or more.
 
 use crate::address::Path;
 use crate::rtt::RttEstimator;

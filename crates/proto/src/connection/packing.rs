@@ -1,14 +1,14 @@
 //! How a connection fills its next packet: acknowledgements first, then what keeps the connection going, then messages, then
 //! copies.
 
-use super::{Connection, SMALL_EXTRA, State};
+use super::{Connection, MAX_REMEMBERED, SMALL_EXTRA, State};
 use crate::acks::Urgency;
 use crate::address::Path;
 use crate::copies::MAX_COPIED;
 use crate::flight::Carried;
 use crate::outbox::Allowed;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader, TAG_LEN};
+use crate::wire::{Chunk, FRAGMENT_SIZE, MAX_DATAGRAM, MessageChunk, PacketHeader, TAG_LEN};
 
 impl Connection {
     /// Writes the next packet and returns its path; None if there is nothing to send now.
@@ -40,7 +40,9 @@ impl Connection {
             Urgency::None
         };
         if urgency == Urgency::None {
-            if ack_len == 0 || self.acks.due().is_none_or(|due| due > now) {
+            // A long one that left no room for what waits goes now, and what waits in the next.
+            let is_in_the_way = ack_len > room - FRAGMENT_SIZE - MessageChunk::MAX_HEADER && !is_app_limited;
+            if ack_len == 0 || (!is_in_the_way && self.acks.due().is_none_or(|due| due > now)) {
                 return None;
             }
             if self.acks.has_many_ranges() && now - self.last_ping > self.rtt.smoothed() {
@@ -111,9 +113,10 @@ impl Connection {
             return true;
         }
         let (under_way, window) = (self.flight.bytes(), self.congestion.window());
+        let is_full = self.flight.len() >= MAX_REMEMBERED;
         let allowed = Allowed {
-            has_small: under_way < window + SMALL_EXTRA || self.probes_due > 0,
-            has_bulk: under_way < window,
+            has_small: (under_way < window + SMALL_EXTRA && !is_full) || self.probes_due > 0,
+            has_bulk: under_way < window && !is_full,
         };
         self.outbox.drop_late(now);
         let end = room.max(payload.len());

@@ -8,12 +8,12 @@ use crate::answer::{Answer, Finished, ProvenHello};
 use crate::call::Answered;
 use crate::config::Key;
 use crate::connection::{Connection, Opening};
-use crate::message::Event;
+use crate::message::{Event, MAX_RELIABLE_SIZE, MIN_MESSAGE_SIZE};
 use crate::noise::NotAuthentic;
 use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::time::Timestamp;
-use crate::wire::{COOKIE_LEN, Chunk, Datagram, Introduction, PROTOCOL_VERSION};
+use crate::wire::{COOKIE_LEN, Chunk, Datagram, Introduction, PROTOCOL_VERSION, printable};
 
 impl Endpoint {
     /// The server's first packet has come: it has let us in, or says why not.
@@ -24,11 +24,11 @@ impl Endpoint {
         if let Stage::Confirming(call, mut connection, remote) = slot.stage {
             self.calls.remove(&call.token);
             let refusal = Chunk::parse_all(payload).find_map(|chunk| match chunk {
-                Ok(Chunk::Close { reason, detail }) => Some((reason, detail.to_owned())),
+                Ok(Chunk::Close { reason, detail }) => Some((reason, printable(detail))),
                 _ => None,
             });
             if let Some((reason, detail)) = refusal {
-                let reason = Reason::from_number(reason).unwrap_or(Reason::Goodbye);
+                let reason = Reason::from_remote(reason);
                 self.inbox.push_event(slot.id, Event::Disconnected { reason, detail });
                 // What follows is only the acknowledgement.
                 connection.mute();
@@ -61,7 +61,7 @@ impl Endpoint {
             }
             return true;
         }
-        if self.incoming >= accept.max_peers {
+        if self.seats.len() >= accept.max_peers {
             let detail = format!("all {} places are taken", accept.max_peers);
             self.push_refusal(hello.path, hello.token, Reason::Full, &detail);
             return true;
@@ -85,8 +85,15 @@ impl Endpoint {
         let Some(accept) = self.config.accept.clone() else {
             return false;
         };
-        if self.unfinished_answers >= MAX_ANSWERS || self.slots.len() - self.free.len() >= MAX_SLOTS {
+        if self.slots.len() - self.free.len() >= MAX_SLOTS {
             return true;
+        }
+        // The oldest has had its time: one who keeps the table full must not keep others out.
+        while self.unfinished.len() >= MAX_ANSWERS
+            && let Some(oldest) = self.unfinished.pop_first()
+            && let Some(index) = self.index(oldest)
+        {
+            self.remove(index);
         }
         let (identity, size) = (self.config.identity.clone(), self.config.limits.message_size);
         let seed = self.seed();
@@ -97,9 +104,9 @@ impl Endpoint {
             return false;
         };
         let reply = answer.reply(now);
-        self.insert(index, local_id, Some(key), Stage::Answering(Box::new(answer)));
+        let id = self.insert(index, local_id, Some(key), Stage::Answering(Box::new(answer)));
         self.push_outgoing(hello.path, reply);
-        self.unfinished_answers += 1;
+        self.unfinished.insert(id);
         self.answers.insert(key, index);
         self.touch(now, index);
         true
@@ -143,7 +150,7 @@ impl Endpoint {
                 introduction,
             } => {
                 let mut outbox = std::mem::replace(&mut call.outbox, Outbox::new(0));
-                let limit = usize::try_from(introduction.message_size).unwrap_or(usize::MAX);
+                let limit = message_limit(&introduction);
                 if let Some(size) = outbox.set_remote_message_size(limit) {
                     let detail = format!("a message of {size} bytes waited, the server accepts {limit}");
                     self.end(now, id, Reason::TooLarge, &detail, false);
@@ -202,8 +209,7 @@ impl Endpoint {
                 introduction,
                 first_rtt,
             }) => {
-                self.unfinished_answers -= 1;
-                let size = usize::try_from(introduction.message_size).unwrap_or(usize::MAX);
+                self.unfinished.remove(&id);
                 let opening = Opening {
                     now,
                     id,
@@ -212,7 +218,7 @@ impl Endpoint {
                     path,
                     is_client: false,
                     first_rtt,
-                    outbox: Outbox::new(size.min(crate::message::MAX_RELIABLE_SIZE)),
+                    outbox: Outbox::new(message_limit(&introduction)),
                 };
                 let mut connection = Box::new(Connection::new(opening, &self.config.limits));
                 match self.objection(&introduction) {
@@ -221,7 +227,7 @@ impl Endpoint {
                         connection.refuse(now, reason, &detail);
                     }
                     None => {
-                        self.incoming += 1;
+                        self.seats.insert(id);
                         self.push_connected(
                             id,
                             Remote {
@@ -252,7 +258,7 @@ impl Endpoint {
                 format!("the game has version {theirs:?}, the server {ours:?}"),
             ));
         }
-        if self.incoming >= accept.max_peers {
+        if self.seats.len() >= accept.max_peers {
             return Some((Reason::Full, format!("all {} places are taken", accept.max_peers)));
         }
         None
@@ -269,8 +275,8 @@ impl Endpoint {
         if !call.has_asked(path) {
             return false;
         }
-        let reason = Reason::from_number(reason).unwrap_or(Reason::Goodbye);
-        let (id, detail) = (slot.id, detail.to_owned());
+        let reason = Reason::from_remote(reason);
+        let (id, detail) = (slot.id, printable(detail));
         self.end(now, id, reason, &detail, false);
         true
     }
@@ -322,6 +328,13 @@ impl Endpoint {
             self.touch(now, index);
         }
     }
+}
+
+/// Returns the largest message we may send to one who says this of itself: within what the protocol allows either way, so that a
+/// remote side cannot make every send a mistake of the game's.
+fn message_limit(introduction: &Introduction) -> usize {
+    let size = usize::try_from(introduction.message_size).unwrap_or(usize::MAX);
+    size.clamp(MIN_MESSAGE_SIZE, MAX_RELIABLE_SIZE)
 }
 
 fn hex(key: &Key) -> String {

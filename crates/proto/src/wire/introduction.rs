@@ -1,6 +1,6 @@
 //! What each side says of itself inside the encrypted part of the handshake.
 
-use super::reader::{ParseError, Reader, put_short_text, put_varint};
+use super::reader::{ParseError, Reader, printable, put_short_text, put_varint};
 use crate::config::MAX_NAME_LEN;
 
 /// The payload of the second and third Noise messages: connection id (4), name length (1), name, version length (1),
@@ -25,13 +25,9 @@ impl Introduction {
         let name = reader.short_text(MAX_NAME_LEN)?;
         let version = reader.short_text(MAX_NAME_LEN)?;
         let message_size = reader.varint()?;
-        let name = name
-            .chars()
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
         Ok(Self {
             connection_id,
-            name,
+            name: printable(name),
             version: version.to_owned(),
             message_size,
         })

@@ -14,7 +14,7 @@ pub use introduction::Introduction;
 pub use reader::ParseError;
 
 pub(crate) use chunk::emit_ack;
-pub(crate) use reader::varint_len;
+pub(crate) use reader::{printable, varint_len};
 
 /// The largest datagram we send, in bytes of UDP payload. Every path on the internet is expected to carry it.
 pub const MAX_DATAGRAM: usize = 1200;

@@ -139,6 +139,14 @@ pub(crate) fn put_short_text(out: &mut Vec<u8>, text: &str, limit: usize) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// Returns the text for one line: control characters become U+FFFD.
+pub(crate) fn printable(text: &str) -> String {
+    let chars = text.chars();
+    chars
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
+}
+
 /// Returns the longest start of the text that has at most `limit` bytes and whole characters.
 pub(crate) fn cut(text: &str, limit: usize) -> &str {
     let mut end = text.len().min(limit);
