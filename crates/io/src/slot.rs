@@ -73,6 +73,8 @@ pub(crate) struct Next {
     pub(crate) at: Option<Timestamp>,
     /// The budget was used up: more may wait already.
     pub(crate) has_more: bool,
+    /// Datagrams came in.
+    pub(crate) has_received: bool,
 }
 
 impl Next {
@@ -85,6 +87,7 @@ impl Next {
         Self {
             at,
             has_more: self.has_more || other.has_more,
+            has_received: self.has_received || other.has_received,
         }
     }
 }
@@ -211,9 +214,15 @@ impl Slot {
     /// Receives at most `budget` datagrams, lets the protocol work, and sends until nothing is left or the operating
     /// system has no more room.
     pub(crate) fn drive(&mut self, now: Timestamp, look: Look) -> Next {
+        let before = self.stats.datagrams_received;
         let has_more = self.receive(now, look);
+        let has_received = self.stats.datagrams_received > before;
         let at = self.send(now);
-        Next { at, has_more }
+        Next {
+            at,
+            has_more,
+            has_received,
+        }
     }
 
     /// Returns true if the budget was used up.
@@ -296,7 +305,7 @@ impl Slot {
         if !self.batch.is_empty() && !self.batch.flush(&self.sockets, &mut self.stats) {
             return Some(now + RETRY_SEND);
         }
-        let later = |at| Next { at, has_more: false };
+        let later = |at| Next { at, ..Next::default() };
         later(protocol_at).and(later(pipe_at)).at
     }
 

@@ -109,6 +109,14 @@ async fn run(shared: &Shared) {
             }
             continue;
         }
+        // While datagrams stream in, more will have come when the pause is over: nobody need be told of the first.
+        if next.has_received && !shared.is_waited_for() && !shared.lookout.is_manned() && !leisure.spend() {
+            let left = next
+                .at
+                .map(|at| shared.instant(at).saturating_duration_since(std::time::Instant::now()));
+            std::thread::sleep(left.map_or(PAUSE, |left| left.min(PAUSE)));
+            continue;
+        }
         watch(shared, &watched, next, &mut leisure).await;
     }
 }
