@@ -55,23 +55,30 @@ def test_each_side_learns_the_name_state_and_key_of_the_other(pair: Pair) -> Non
     assert pair.to_server.url == pair.listener.url
 
 
+def free_port() -> int:
+    """Returns a UDP port on which nobody listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+    return port
+
+
 def test_messages_sent_before_the_connection_is_made_wait_for_it(networks: Make) -> None:
-    server, client = networks(), networks()
-    peer = client.connect(server.listen("play://127.0.0.1:0").url)
+    # The server is not up yet, so that however slow this thread is, the connection is not made meanwhile.
+    server, client, port = networks(), networks(), free_port()
+    peer = client.connect(f"play://127.0.0.1:{port}")
     assert peer.state == "connecting"
     assert [client.send(number) for number in range(10)] == [1] * 10
     assert peer.send("direct")
     assert client.send("lossy ones do not wait", lossy=True) == 0
     assert not peer.send("nor do they here", lossy=True)
+    server.listen(f"play://127.0.0.1:{port}")
     got = wait_for(server, NETWORK_DATA_IN, 11)
     assert [event.data for event in got] == [*range(10), "direct"]
 
 
 def test_a_client_that_asks_before_its_server_is_up_gets_in(networks: Make) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
-        holder.bind(("127.0.0.1", 0))
-        port = holder.getsockname()[1]
-    client = networks()
+    client, port = networks(), free_port()
     peer = client.connect(f"play://127.0.0.1:{port}")
     assert client.get(0.2) == []
     server = networks()
