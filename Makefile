@@ -24,7 +24,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
-.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench sim fuzz corpus pictures \
+.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench sim golden fuzz corpus pictures \
 	lock clean
 
 help: ## list these commands
@@ -78,6 +78,9 @@ fuzz: .tools/bin/cargo-fuzz ## every fuzz target, FUZZ_SECONDS each (60)
 		RUSTC_BOOTSTRAP=1 $(CURDIR)/.tools/bin/cargo-fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1; \
 	done
+
+golden: ## writes the tables of what the protocol does on bad networks anew, to be read in review
+	NETPLAY_WRITE_GOLDEN=1 $(CARGO) test --locked --quiet -p netplay-proto --test tables as_they_were
 
 corpus: ## makes the seeds of the fuzz corpora anew
 	$(CARGO) test --locked -p netplay-proto --test corpus -- --ignored write_the_seeds

@@ -25,7 +25,7 @@ use crate::endpoint::ConnectionId;
 use crate::flight::{Carried, Flight};
 use crate::inbox::Inbox;
 use crate::intake::{Intake, Violation};
-use crate::loss::LossEstimator;
+use crate::loss::{Lost, PathLoss};
 use crate::message::{Event, Message, SendError};
 use crate::noise::Session;
 use crate::outbox::Outbox;
@@ -49,9 +49,6 @@ const SMALL_EXTRA: usize = 32 * MAX_DATAGRAM;
 /// With this many packets remembered no more messages are sent, and with twice as many the remote side is one that acknowledges
 /// nothing.
 const MAX_REMEMBERED: usize = 1 << 14;
-
-/// The share that one packet has in the loss estimate.
-const LOSS_WEIGHT: f64 = 1.0 / 64.0;
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -107,7 +104,7 @@ pub(crate) struct Connection {
     congestion: CongestionController,
     outbox: Outbox,
     intake: Intake,
-    loss: LossEstimator,
+    loss: PathLoss,
     stats: ConnectionStats,
     roaming: Roaming,
     copies: Copies,
@@ -150,7 +147,7 @@ impl Connection {
             rtt: RttEstimator::new(now, first_rtt),
             congestion: CongestionController::new(now),
             outbox,
-            loss: LossEstimator::new(0.0, LOSS_WEIGHT),
+            loss: PathLoss::default(),
             stats: ConnectionStats::default(),
             roaming: Roaming::default(),
             copies: Copies::new(limits.copies),
@@ -180,7 +177,7 @@ impl Connection {
         ConnectionStats {
             rtt: self.rtt.smoothed(),
             jitter: self.rtt.deviation(),
-            loss: self.loss.share(),
+            loss: self.loss.recent(),
             resent: self.outbox.resent,
             copied: self.outbox.copied,
             queued_bytes: self.outbox.queued_bytes(),
@@ -373,14 +370,22 @@ impl Connection {
             Chunk::Credit(total) => self.outbox.handle_credit(*total),
             Chunk::Close { reason, detail } => self.handle_close(now, *reason, detail, inbox),
             // Once we have said that we close, what still arrives is acknowledged and dropped.
-            Chunk::Message(message) if self.is_open() => {
+            Chunk::Message(_) | Chunk::Parity(_) if !self.is_open() => (),
+            Chunk::Message(message) => {
                 let (stats, id) = (&mut self.stats, self.id);
                 self.intake.handle(message, |delivered| {
                     stats.messages_received += 1;
                     stats.lossy_dropped += inbox.push_message(id, delivered);
                 })?;
             }
-            Chunk::Message(_) => (),
+            Chunk::Parity(parity) => {
+                let (stats, id) = (&mut self.stats, self.id);
+                self.intake.handle_parity(parity, |delivered| {
+                    stats.messages_received += 1;
+                    stats.recovered += 1;
+                    inbox.push_message(id, delivered);
+                })?;
+            }
         }
         Ok(())
     }
@@ -407,7 +412,6 @@ impl Connection {
         // What was only late was not lost: it is taken back.
         self.stats.packets_lost = self.stats.packets_lost.saturating_sub(outcome.late_packets);
         self.loss.handle_arrived(outcome.acked_packets, outcome.late_packets);
-        self.copies.handle_arrived(outcome.acked_packets, outcome.late_packets);
         if outcome.acked_packets > 0 {
             self.congestion.handle_ack(now, &outcome, &self.rtt);
         }
@@ -423,7 +427,7 @@ impl Connection {
             is_credit_due,
             ..
         } = self;
-        let (packets, _) = flight.detect_lost(now, &self.rtt, |carried| match carried {
+        let lost = flight.detect_lost(now, &self.rtt, self.loss.is_lossy(), |carried| match carried {
             Carried::Unit(unit) => {
                 outbox.handle_lost(unit);
             }
@@ -435,13 +439,13 @@ impl Connection {
             }
             Carried::Ack(_) => (),
         });
-        self.handle_loss_count(packets);
+        self.handle_loss(lost);
     }
 
-    fn handle_loss_count(&mut self, packets: u64) {
-        self.stats.packets_lost += packets;
-        self.loss.handle_lost(packets);
-        self.copies.handle_lost(packets);
+    fn handle_loss(&mut self, lost: Lost) {
+        self.stats.packets_lost += lost.packets;
+        self.loss.handle_lost(lost);
+        self.copies.handle_loss(&self.loss);
     }
 
     fn handle_close(&mut self, now: Timestamp, reason: u8, detail: &str, inbox: &mut Inbox) {
@@ -481,6 +485,8 @@ impl Connection {
 fn chunk_urgency(chunk: &Chunk<'_>) -> Urgency {
     match chunk {
         Chunk::Padding | Chunk::Ack(_) => Urgency::None,
+        // Nobody sends a sum again: what it stands for has been sent by itself.
+        Chunk::Parity(_) => Urgency::Lazy,
         Chunk::Message(message) if message.delivery.is_lossy => Urgency::Lazy,
         _ => Urgency::Soon,
     }

@@ -7,12 +7,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::acks::{MAX_ACK_DELAY, MAX_LAZY_DELAY, Urgency};
+use crate::loss::Lost;
 use crate::rtt::RttEstimator;
 use crate::time::Timestamp;
 use crate::wire::Ack;
 
-/// A packet is lost when one sent this many later has been acknowledged (RFC 9002 §6.1.1).
+/// A packet is lost when one sent this many later has been acknowledged (RFC 9002 §6.1.1) …
 const PACKET_THRESHOLD: u64 = 3;
+
+/// … and on a path that loses packets and has not been seen to let them overtake each other, when the next one has.
+const LOSSY_PACKET_THRESHOLD: u64 = 1;
 
 /// Reordering that has been seen widens the wait by a quarter of a round trip a step (RFC 8985 §6.2), up to a half: a message
 /// sent twice in vain costs less than one that comes late.
@@ -293,26 +297,28 @@ impl Flight {
         })
     }
 
-    /// Declares lost what later acknowledgements have overtaken, handing over what those packets carried. Returns how many
-    /// packets and bytes were lost.
+    /// Declares lost what later acknowledgements have overtaken, handing over what those packets carried.
     pub(crate) fn detect_lost(
         &mut self,
         now: Timestamp,
         rtt: &RttEstimator,
+        is_path_lossy: bool,
         mut on_lost: impl FnMut(Carried),
-    ) -> (u64, usize) {
+    ) -> Lost {
+        let mut lost = Lost::default();
         self.loss_time = None;
         let Some(largest_acked) = self.largest_acked else {
-            return (0, 0);
+            return lost;
         };
         let delay = rtt.loss_delay() + rtt.smoothed() * self.reordering / 4;
         // Where packets overtake each other, their count says nothing: time alone decides.
         let threshold = if self.reordering > 0 {
             u64::MAX
+        } else if is_path_lossy {
+            LOSSY_PACKET_THRESHOLD
         } else {
             PACKET_THRESHOLD
         };
-        let (mut packets, mut bytes) = (0, 0);
         for number in self.oldest.max(self.base)..self.next_number().min(largest_acked) {
             let packet = &mut self.packets[(number - self.base) as usize];
             if packet.state != PacketState::InFlight {
@@ -326,19 +332,19 @@ impl Flight {
             packet.state = PacketState::Lost { until: now + delay * 2 };
             let packet = *packet;
             self.land(&packet);
-            packets += 1;
-            bytes += usize::from(packet.size);
+            lost.packets += 1;
+            lost.following += u64::from(self.is_lost(number.wrapping_sub(1)));
             for at in 0..u64::from(packet.carried_len) {
                 on_lost(self.carried[(packet.carried_from + at - self.carried_base) as usize]);
             }
         }
-        self.losses_in_step += packets;
+        self.losses_in_step += lost.packets;
         if self.losses_in_step >= LOSSES_PER_STEP {
             self.losses_in_step = 0;
             self.reordering = self.reordering.saturating_sub(1);
         }
         self.forget_settled(now);
-        (packets, bytes)
+        lost
     }
 
     /// Returns when to look for lost packets again, because of time alone.
@@ -372,10 +378,9 @@ impl Flight {
     }
 
     /// Gives up the packets with lossy messages that should have been acknowledged by now, so that they do not stop newer ones.
-    /// Returns how many.
-    pub(crate) fn give_up_lazy(&mut self, now: Timestamp, rtt: &RttEstimator) -> u64 {
+    pub(crate) fn give_up_lazy(&mut self, now: Timestamp, rtt: &RttEstimator) -> Lost {
         let delay = rtt.probe_delay() + MAX_LAZY_DELAY;
-        let mut lost = 0;
+        let mut lost = Lost::default();
         for number in self.oldest..self.next_number() {
             let packet = &mut self.packets[(number - self.base) as usize];
             if packet.sent_at + delay > now {
@@ -385,7 +390,8 @@ impl Flight {
                 packet.state = PacketState::Lost { until: now + delay };
                 let packet = *packet;
                 self.land(&packet);
-                lost += 1;
+                lost.packets += 1;
+                lost.following += u64::from(self.is_lost(number.wrapping_sub(1)));
             }
         }
         self.forget_settled(now);
@@ -410,6 +416,13 @@ impl Flight {
             }
         }
         self.forget_settled(now);
+    }
+
+    fn is_lost(&self, number: u64) -> bool {
+        let place = number
+            .checked_sub(self.base)
+            .and_then(|place| self.packets.get(place as usize));
+        place.is_some_and(|packet| matches!(packet.state, PacketState::Lost { .. }))
     }
 
     /// Takes a packet that is settled off the numbers under way.
@@ -507,10 +520,11 @@ mod tests {
         let rtt = RttEstimator::new(Timestamp::ZERO, MS * 40);
         acked(&mut flight, now, &[(4, 4)]);
         let mut lost = Vec::new();
-        assert_eq!(flight.detect_lost(now, &rtt, |carried| lost.push(carried)), (2, 200));
+        let found = flight.detect_lost(now, &rtt, false, |carried| lost.push(carried));
+        assert_eq!((found.packets, found.following), (2, 1));
         assert_eq!(lost, [Carried::Ack(0), Carried::Ack(1)]);
         assert_eq!(flight.loss_time(), Some(Timestamp::from_millis(2 + 45)));
-        flight.detect_lost(Timestamp::from_millis(48), &rtt, |carried| lost.push(carried));
+        flight.detect_lost(Timestamp::from_millis(48), &rtt, false, |carried| lost.push(carried));
         assert_eq!(lost.len(), 4);
         assert!(flight.is_empty());
     }
@@ -522,10 +536,10 @@ mod tests {
         let rtt = RttEstimator::new(Timestamp::ZERO, MS * 40);
         acked(&mut flight, now, &[(4, 4)]);
         let mut lost = Vec::new();
-        flight.detect_lost(now, &rtt, |carried| lost.push(carried));
+        flight.detect_lost(now, &rtt, false, |carried| lost.push(carried));
         assert_eq!(lost.len(), 2);
         assert_eq!(acked(&mut flight, now, &[(4, 4), (0, 0)]), Some(vec![0]));
-        flight.detect_lost(now, &rtt, |_| panic!("nothing is lost yet"));
+        flight.detect_lost(now, &rtt, false, |_| panic!("nothing is lost yet"));
         assert_eq!(flight.loss_time(), Some(Timestamp::from_millis(2 + 45 + 10)));
         flight.record(Timestamp::from_millis(100), 100, Urgency::None, false, &[]);
         assert_eq!(flight.base, 1, "the other lost one may still come");

@@ -11,7 +11,8 @@ use crate::credit::{BASE_CREDIT, message_cost, unit_cost};
 use crate::lane::{LaneId, LaneMap};
 use crate::message::{Delivery, Kind};
 use crate::outbox::UNORDERED_SPAN;
-use crate::wire::{FRAGMENT_SIZE, MessageChunk, Part, fragment_count};
+use crate::recent::Recent;
+use crate::wire::{FRAGMENT_SIZE, MessageChunk, Parity, Part, fragment_count};
 
 /// Bytes of unfinished lossy messages kept; beyond that the oldest of the lane, then any, is given up.
 const LOSSY_PARTIAL: usize = 512 << 10;
@@ -40,6 +41,7 @@ pub(crate) struct Intake {
     lossy_partial_bytes: usize,
     lossy_partials: BTreeSet<(u64, LaneId, u64)>,
     lossy_partials_made: u64,
+    recent: Recent,
     /// Costs since the beginning: granted to the remote side, received from it, taken by the game.
     granted: u64,
     received: u64,
@@ -89,6 +91,7 @@ impl Intake {
             lossy_partial_bytes: 0,
             lossy_partials: BTreeSet::new(),
             lossy_partials_made: 0,
+            recent: Recent::default(),
             granted: BASE_CREDIT,
             received: 0,
             taken: 0,
@@ -114,7 +117,11 @@ impl Intake {
                 if !chunk.delivery.is_lossy {
                     self.charge(unit_cost(chunk.data.len()))?;
                 }
-                Bytes::copy_from_slice(chunk.data)
+                let data = Bytes::copy_from_slice(chunk.data);
+                if !chunk.delivery.is_lossy {
+                    self.recent.push(id, chunk.sequence_id, &data);
+                }
+                data
             }
             Part::Fragment { size, index } => match self.handle_fragment(id, chunk, size, index)? {
                 Some(data) => data,
@@ -137,6 +144,19 @@ impl Intake {
             self.give_up_older(id, chunk.sequence_id);
         }
         Ok(())
+    }
+
+    /// Takes in the sum of several messages: if all but one have arrived, that one does now.
+    pub(crate) fn handle_parity(
+        &mut self,
+        parity: &Parity<'_>,
+        deliver: impl FnMut(Delivered),
+    ) -> Result<(), Violation> {
+        let mut buffer = Vec::new();
+        match self.recent.missing(parity, &mut buffer) {
+            Some(chunk) => self.handle(&chunk, deliver),
+            None => Ok(()),
+        }
     }
 
     /// Takes note that the game has taken a reliable message of this size.

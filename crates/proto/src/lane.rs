@@ -37,6 +37,11 @@ impl<T> Default for LaneMap<T> {
 
 impl<T> LaneMap<T> {
     /// Returns the lane if it has been used.
+    pub(crate) fn get(&self, id: LaneId) -> Option<&T> {
+        self.place(id).ok().map(|place| &self.lanes[place].1)
+    }
+
+    /// Returns the lane, to change it, if it has been used.
     pub(crate) fn get_mut(&mut self, id: LaneId) -> Option<&mut T> {
         let place = self.place(id).ok()?;
         Some(&mut self.lanes[place].1)

@@ -22,6 +22,7 @@
 //! | `flight`, `acks`, `ranges`, `rtt` | packets under way, acknowledgements owed, the round trip |
 //! | `congestion` | how much may be under way |
 //! | `loss`, `copies` | what the path loses, and what is sent once more because of it |
+//! | `recent` | what arrived last, to make what did not from the sum of several |
 //! | `roaming` | whether the remote side has moved to another path |
 
 mod acks;
@@ -45,6 +46,7 @@ mod noise;
 mod outbox;
 mod ranges;
 pub mod reason;
+mod recent;
 mod replay;
 mod roaming;
 mod rtt;

@@ -16,7 +16,9 @@ use crate::flight::{Carried, Unit};
 use crate::lane::{LaneId, LaneMap};
 use crate::message::{Delivery, Kind, MAX_LOSSY_SIZE, Message, SendError};
 use crate::time::Timestamp;
-use crate::wire::{Chunk, FRAGMENT_SIZE, MessageChunk, Part, fragment_count, fragment_len, varint_len};
+use crate::wire::{
+    Chunk, FRAGMENT_SIZE, MessageChunk, Parity, Part, emit_parity, fragment_count, fragment_len, parity_len, varint_len,
+};
 
 /// Lossy bytes that may wait for the path; beyond that the oldest message is dropped.
 const LOSSY_QUEUE: usize = 256 << 10;
@@ -306,31 +308,47 @@ impl Outbox {
         (unit.index == Unit::WHOLE && !message.is_acked(unit.index)).then_some(message.data.len())
     }
 
-    /// Packs a unit once more and returns the bytes it took: 0 if it needs no copy any more, None if it does not fit.
-    pub(crate) fn pack_copy(
+    /// Packs units once more, several of them as their sum, and returns the bytes it took: 0 if none needs it any more, None if
+    /// it does not fit.
+    pub(crate) fn pack_copies(
         &mut self,
-        unit: Unit,
+        units: &[Unit],
         end: usize,
         out: &mut Vec<u8>,
         carried: &mut Vec<Carried>,
     ) -> Option<usize> {
-        let Some(message) = self
-            .lanes
-            .get_mut(LaneId(unit.lane))
-            .and_then(|lane| lane.message(unit.sequence_id))
-            .filter(|message| matches!(message.state, OutState::UnderWay))
-        else {
-            return Some(0);
-        };
-        let chunk = message.chunk(LaneId(unit.lane), unit);
-        let len = chunk_len(&chunk);
-        if out.len() + len > end {
-            return None;
+        let mut chunks = [MessageChunk::EMPTY; Parity::MAX_COUNT];
+        let mut count = 0;
+        let mut last = None;
+        for unit in units.iter().take(Parity::MAX_COUNT) {
+            let lane = LaneId(unit.lane);
+            let message = self.lanes.get(lane).and_then(|out| out.message_at(unit.sequence_id));
+            if let Some(message) = message.filter(|message| matches!(message.state, OutState::UnderWay)) {
+                chunks[count] = message.chunk(lane, *unit);
+                last = Some(*unit);
+                count += 1;
+            }
         }
-        Chunk::Message(chunk).emit(out);
-        carried.push(Carried::Unit(unit));
-        self.copied += 1;
-        Some(len)
+        let Some(last) = last else { return Some(0) };
+        let (room, before) = (end - out.len(), out.len());
+        match &chunks[..count] {
+            [chunk] => {
+                if chunk_len(chunk) > room {
+                    return None;
+                }
+                Chunk::Message(*chunk).emit(out);
+                carried.push(Carried::Unit(last));
+            }
+            // A sum is no unit: that its packet arrived says nothing of what is in it.
+            chunks => {
+                if parity_len(chunks) > room {
+                    return None;
+                }
+                emit_parity(out, chunks);
+            }
+        }
+        self.copied += count as u64;
+        Some(out.len() - before)
     }
 
     fn push_lossy(&mut self, message: LossyMessage) {
@@ -503,6 +521,11 @@ impl Outbox {
 }
 
 impl OutLane {
+    fn message_at(&self, sequence_id: u64) -> Option<&OutMessage> {
+        let place = usize::try_from(sequence_id.checked_sub(self.base)?).ok()?;
+        self.messages.get(place)
+    }
+
     fn message(&mut self, sequence_id: u64) -> Option<&mut OutMessage> {
         let place = usize::try_from(sequence_id.checked_sub(self.base)?).ok()?;
         self.messages.get_mut(place)

@@ -23,8 +23,10 @@ pub struct ConnectionStats {
     pub bytes_received: u64,
     /// Reliable messages or fragments sent again because they were lost.
     pub resent: u64,
-    /// Copies of small reliable messages sent against loss.
+    /// Copies of small reliable messages sent against loss; a sum of several counts for each of them.
     pub copied: u64,
+    /// Messages that were lost, and made from the sum of several.
+    pub recovered: u64,
     /// Reliable bytes accepted by `send` and not acknowledged yet, with 64 for each message.
     pub queued_bytes: usize,
     /// Messages delivered to the game.

@@ -154,6 +154,10 @@ mod seeds {
                 "chunk-message",
                 message(Delivery::RELIABLE, Part::Whole, b"hello network."),
             ),
+            (
+                "chunk-parity",
+                vec![7, 2, 0x80, 1, 5, 3, 0xa1, 2, 6, 1, b'a' ^ b'x', b'b', b'c'],
+            ),
             ("chunk-lossy", message(Delivery::LOSSY_UNORDERED, Part::Whole, b"x")),
             (
                 "chunk-fragment",

@@ -119,12 +119,12 @@ impl Connection {
             has_bulk: under_way < window && !is_full,
         };
         self.outbox.drop_late(now);
-        let end = room.max(payload.len());
+        let (start, end) = (payload.len(), room.max(payload.len()));
         if allowed.has_small {
             self.outbox
                 .pack(end - payload.len(), allowed, payload, &mut self.carried);
         }
-        if self.copies.is_due(now) || self.carried.iter().any(|carried| !matches!(carried, Carried::Ack(_))) {
+        if self.copies.is_due(now) || payload.len() > start {
             self.pack_copies(now, end, payload);
         }
         under_way + payload.len() < window
@@ -140,17 +140,16 @@ impl Connection {
             copies,
             outbox,
             carried,
+            loss,
             ..
         } = self;
         let fresh = carried.len();
-        copies.pack(now, |unit| outbox.pack_copy(unit, end, payload, carried));
-        if copies.is_active() {
-            for carried in &carried[..fresh] {
-                if let Carried::Unit(unit) = carried
-                    && let Some(size) = outbox.unit_len(*unit).filter(|&size| size <= MAX_COPIED)
-                {
-                    copies.push(now, *unit, size);
-                }
+        copies.pack(now, loss, |units| outbox.pack_copies(units, end, payload, carried));
+        for carried in &carried[..fresh] {
+            if let Carried::Unit(unit) = carried
+                && let Some(size) = outbox.unit_len(*unit).filter(|&size| size <= MAX_COPIED)
+            {
+                copies.push(now, *unit, size, loss);
             }
         }
     }

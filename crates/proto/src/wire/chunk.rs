@@ -9,10 +9,12 @@
 //! | `0x04` | close | reason (1), length (1), text |
 //! | `0x05` | path check | token (8); to a path that the receiver may have moved to |
 //! | `0x06` | path answer | the token (8), back on the path it came by |
+//! | `0x07` | parity | see [`Parity`] |
 //! | `0x80`–`0xff` | message | see [`MessageChunk`] |
 
 use std::time::Duration;
 
+use super::parity::Parity;
 use super::reader::{ParseError, Reader, put_short_text, put_varint};
 use super::{FRAGMENT_SIZE, fragment_count, fragment_len};
 use crate::config::MAX_DETAIL_LEN;
@@ -56,6 +58,8 @@ pub enum Chunk<'a> {
     PathCheck(u64),
     /// Says so, with the token of the check.
     PathAnswer(u64),
+    /// The sum of several messages, to make one that was lost.
+    Parity(Parity<'a>),
     /// A message or a fragment of one.
     Message(MessageChunk<'a>),
 }
@@ -70,7 +74,7 @@ pub enum Chunk<'a> {
 /// | whole: 1–2 | length (varint), at most [`FRAGMENT_SIZE`] |
 /// | fragment: 2–4, 1–2 | length of the whole message (varint), index of the fragment (varint) |
 /// | … | data; a fragment's length follows from the two numbers |
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageChunk<'a> {
     /// The channel.
     pub channel: u8,
@@ -195,6 +199,7 @@ impl<'a> Chunk<'a> {
                 reason: reader.u8()?,
                 detail: reader.short_text(MAX_DETAIL_LEN)?,
             }),
+            Parity::FIRST_BYTE => Ok(Self::Parity(Parity::parse(reader)?)),
             first if first & MESSAGE != 0 => Ok(Self::Message(MessageChunk::parse(first, reader)?)),
             _ => Err(ParseError::Invalid),
         }
@@ -237,6 +242,7 @@ impl<'a> Chunk<'a> {
                 out.push(PATH_ANSWER);
                 out.extend_from_slice(&token.to_le_bytes());
             }
+            Self::Parity(parity) => parity.emit(out),
             Self::Message(message) => message.emit(out),
         }
     }
@@ -246,21 +252,22 @@ impl<'a> MessageChunk<'a> {
     /// The longest header of a message chunk, in bytes.
     pub const MAX_HEADER: usize = 1 + 1 + 9 + 4 + 3;
 
+    /// A message of nothing, to fill places with.
+    pub(crate) const EMPTY: Self = Self {
+        channel: 0,
+        delivery: Delivery::RELIABLE,
+        kind: Kind::BYTES,
+        sequence_id: 0,
+        part: Part::Whole,
+        data: &[],
+    };
+
     fn parse(first: u8, reader: &mut Reader<'a>) -> Result<Self, ParseError> {
-        let delivery = Delivery {
-            is_lossy: first & LOSSY != 0,
-            is_ordered: first & UNORDERED == 0,
-        };
-        let kind = Kind::from_number(first & KIND).ok_or(ParseError::Invalid)?;
-        let channel = reader.u8()?;
-        let sequence_id = reader.varint()?;
-        if sequence_id >= MAX_SEQUENCE {
-            return Err(ParseError::Invalid);
-        }
-        let (part, len) = if first & FRAGMENT == 0 {
-            (Part::Whole, reader.size(FRAGMENT_SIZE)?)
+        let mut message = Self::parse_head(first, reader)?;
+        let len = if first & FRAGMENT == 0 {
+            reader.size(FRAGMENT_SIZE)?
         } else {
-            let size = reader.size(if delivery.is_lossy {
+            let size = reader.size(if message.delivery.is_lossy {
                 MAX_LOSSY_SIZE
             } else {
                 MAX_RELIABLE_SIZE
@@ -269,19 +276,35 @@ impl<'a> MessageChunk<'a> {
             if size <= FRAGMENT_SIZE || index >= fragment_count(size) {
                 return Err(ParseError::Invalid);
             }
-            (Part::Fragment { size, index }, fragment_len(size, index))
+            message.part = Part::Fragment { size, index };
+            fragment_len(size, index)
         };
-        Ok(Self {
-            channel,
-            delivery,
-            kind,
-            sequence_id,
-            part,
-            data: reader.take(len)?,
-        })
+        message.data = reader.take(len)?;
+        Ok(message)
     }
 
-    fn emit(&self, out: &mut Vec<u8>) {
+    /// Reads what comes before the length: a message that is whole, and empty. An unknown first byte is an error.
+    pub(super) fn parse_head(first: u8, reader: &mut Reader<'_>) -> Result<Self, ParseError> {
+        if first & MESSAGE == 0 {
+            return Err(ParseError::Invalid);
+        }
+        let message = Self {
+            channel: reader.u8()?,
+            delivery: Delivery {
+                is_lossy: first & LOSSY != 0,
+                is_ordered: first & UNORDERED == 0,
+            },
+            kind: Kind::from_number(first & KIND).ok_or(ParseError::Invalid)?,
+            sequence_id: reader.varint()?,
+            ..Self::EMPTY
+        };
+        if message.sequence_id >= MAX_SEQUENCE {
+            return Err(ParseError::Invalid);
+        }
+        Ok(message)
+    }
+
+    pub(super) fn first_byte(&self) -> u8 {
         let mut first = MESSAGE | self.kind.number();
         if self.delivery.is_lossy {
             first |= LOSSY;
@@ -292,7 +315,11 @@ impl<'a> MessageChunk<'a> {
         if matches!(self.part, Part::Fragment { .. }) {
             first |= FRAGMENT;
         }
-        out.push(first);
+        first
+    }
+
+    fn emit(&self, out: &mut Vec<u8>) {
+        out.push(self.first_byte());
         out.push(self.channel);
         put_varint(out, self.sequence_id);
         match self.part {

@@ -6,14 +6,17 @@
 mod chunk;
 mod datagram;
 mod introduction;
+mod parity;
 mod reader;
 
 pub use chunk::{Ack, Chunk, MessageChunk, Part};
 pub use datagram::{COOKIE_LEN, Datagram, PacketHeader};
 pub use introduction::Introduction;
+pub use parity::Parity;
 pub use reader::ParseError;
 
 pub(crate) use chunk::emit_ack;
+pub(crate) use parity::{add as add_to_sum, emit_parity, parity_len};
 pub(crate) use reader::{printable, varint_len};
 
 /// The largest datagram we send, in bytes of UDP payload. Every path on the internet is expected to carry it.

@@ -134,6 +134,34 @@ fn reliable_channels_survive_bursts() {
 }
 
 #[test]
+fn a_message_that_lost_every_copy_is_made_from_the_sum_of_several() {
+    let conditions = Conditions {
+        loss: Loss::Bursts {
+            share: 0.05,
+            mean_length: 3.0,
+        },
+        ..Conditions::lag(50 * MS)
+    };
+    let mut world = World::new(conditions);
+    let server = world.listen();
+    let client = world.caller();
+    let (end, other) = world.connect(client, server);
+    world.play(60 * SECOND, TICK, |world, tick| {
+        for channel in 0..3 {
+            world.send(
+                end,
+                channel,
+                Delivery::RELIABLE,
+                vec![tick as u8; 10 + 20 * usize::from(channel)],
+            );
+        }
+        world.send(end, 3, Delivery::RELIABLE_UNORDERED, vec![tick as u8; 30]);
+    });
+    world.run_until_delivered(5 * SECOND);
+    assert!(world.stats(other).recovered > 0, "{:?}", world.stats(other));
+}
+
+#[test]
 fn reliable_channels_survive_duplication() {
     let (world, ..) = play(
         Conditions {
