@@ -35,16 +35,13 @@ use crate::roaming::Roaming;
 use crate::rtt::RttEstimator;
 use crate::stats::ConnectionStats;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader, printable};
+use crate::wire::{Chunk, PacketHeader, printable};
 
 /// How long a close waits for reliable messages to be acknowledged.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
 
 /// How long the goodbye is repeated, and how long a goodbye received is still answered.
 const LINGER_TIME: Duration = Duration::from_secs(2);
-
-/// Small messages may go beyond the congestion window by this much, so that bulk never keeps them waiting.
-const SMALL_EXTRA: usize = 32 * MAX_DATAGRAM;
 
 /// With this many packets remembered no more messages are sent, and with twice as many the remote side is one that acknowledges
 /// nothing.
@@ -445,6 +442,7 @@ impl Connection {
     fn handle_loss(&mut self, lost: Lost) {
         self.stats.packets_lost += lost.packets;
         self.loss.handle_lost(lost);
+        self.congestion.handle_lost(lost.packets);
         self.copies.handle_loss(&self.loss);
     }
 

@@ -98,6 +98,7 @@ struct SentPacket {
     carried_len: u16,
     state: PacketState,
     is_urgent: bool,
+    is_bulk: bool,
     is_app_limited: bool,
     /// Where its references begin, counted since the beginning.
     carried_from: u64,
@@ -116,6 +117,8 @@ pub(crate) struct Flight {
     carried: VecDeque<Carried>,
     carried_base: u64,
     bytes: usize,
+    /// Those of packets without fragments of large messages.
+    small_bytes: usize,
     count: usize,
     largest_acked: Option<u64>,
     /// Packets under way that are acknowledged soon, and when the last of them was sent.
@@ -142,6 +145,7 @@ impl Flight {
             carried: VecDeque::new(),
             carried_base: 0,
             bytes: 0,
+            small_bytes: 0,
             count: 0,
             largest_acked: None,
             urgent_count: 0,
@@ -161,6 +165,11 @@ impl Flight {
     /// Returns the bytes under way.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Returns those in packets that carry no fragment of a large message.
+    pub(crate) fn small_bytes(&self) -> usize {
+        self.small_bytes
     }
 
     /// Returns how many packets are remembered.
@@ -197,6 +206,9 @@ impl Flight {
             self.first_sent_at = now;
             self.delivered_at = now;
         }
+        let is_bulk = carried
+            .iter()
+            .any(|carried| matches!(carried, Carried::Unit(unit) if unit.index != Unit::WHOLE));
         self.packets.push_back(SentPacket {
             sent_at: now,
             size: size as u16,
@@ -207,6 +219,7 @@ impl Flight {
                 PacketState::InFlight
             },
             is_urgent: urgency == Urgency::Soon,
+            is_bulk,
             is_app_limited,
             carried_from: self.carried_base + self.carried.len() as u64,
             delivered: self.delivered,
@@ -216,6 +229,7 @@ impl Flight {
         self.carried.extend(carried);
         if urgency != Urgency::None {
             self.bytes += size;
+            self.small_bytes += if is_bulk { 0 } else { size };
             self.count += 1;
             self.last_sent_at = now;
             if urgency == Urgency::Soon {
@@ -428,6 +442,7 @@ impl Flight {
     /// Takes a packet that is settled off the numbers under way.
     fn land(&mut self, packet: &SentPacket) {
         self.bytes -= usize::from(packet.size);
+        self.small_bytes -= usize::from(if packet.is_bulk { 0 } else { packet.size });
         self.count -= 1;
         self.urgent_count -= usize::from(packet.is_urgent);
     }

@@ -23,8 +23,11 @@ use crate::wire::{
 /// Lossy bytes that may wait for the path; beyond that the oldest message is dropped.
 const LOSSY_QUEUE: usize = 256 << 10;
 
-/// How long a lossy message may wait for the path; then it would come late.
-const LOSSY_AGE: Duration = Duration::from_millis(250);
+/// How long a lossy message may wait for the path; then it would come late: two ticks of a slow game.
+const LOSSY_AGE: Duration = Duration::from_millis(100);
+
+/// The same once some of its fragments have left.
+const BEGUN_LOSSY_AGE: Duration = Duration::from_secs(1);
 
 /// What a queued message costs beside its bytes.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -36,8 +39,10 @@ pub(crate) const UNORDERED_SPAN: u64 = 1 << 16;
 /// Which classes of messages may go into a packet now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
-    /// Resent units and small messages.
+    /// Resent units and small reliable messages.
     pub(crate) has_small: bool,
+    /// Lossy messages.
+    pub(crate) has_lossy: bool,
     /// Fragments of large messages.
     pub(crate) has_bulk: bool,
 }
@@ -201,7 +206,8 @@ impl Outbox {
     /// Returns true if something could go into a packet of the classes allowed, as far as credit reaches.
     pub(crate) fn has_work(&self, allowed: Allowed) -> bool {
         let credit = self.credit_limit - self.credit_used;
-        (allowed.has_small && (!self.resend.is_empty() || !self.lossy.is_empty()))
+        (allowed.has_small && !self.resend.is_empty())
+            || (allowed.has_lossy && !self.lossy.is_empty())
             || (allowed.has_small && !self.small.is_empty() && credit >= unit_cost(FRAGMENT_SIZE))
             || (allowed.has_bulk && !self.bulk.is_empty() && credit >= BULK_RESERVE + unit_cost(FRAGMENT_SIZE))
     }
@@ -214,7 +220,12 @@ impl Outbox {
     /// Drops the lossy messages that have waited so long that they would come late.
     pub(crate) fn drop_late(&mut self, now: Timestamp) {
         while let Some(oldest) = self.lossy.front()
-            && now - oldest.queued_at > LOSSY_AGE
+            && now - oldest.queued_at
+                > if oldest.next_fragment == 0 {
+                    LOSSY_AGE
+                } else {
+                    BEGUN_LOSSY_AGE
+                }
         {
             self.drop_oldest_lossy();
         }
@@ -223,19 +234,17 @@ impl Outbox {
     /// Fills up to `room` bytes of a packet's payload, noting what is to be settled with the packet.
     pub(crate) fn pack(&mut self, room: usize, allowed: Allowed, out: &mut Vec<u8>, carried: &mut Vec<Carried>) {
         let end = out.len() + room;
-        if allowed.has_small {
-            if !self.pack_resent(end, out, carried) {
-                return;
-            }
-            // A turn each, until neither has anything that fits.
-            let (mut has_lossy, mut has_small) = (true, true);
-            while has_lossy || has_small {
-                self.is_lossy_turn = !self.is_lossy_turn;
-                if self.is_lossy_turn {
-                    has_lossy = has_lossy && self.pack_lossy(end, out);
-                } else {
-                    has_small = has_small && self.pack_small(end, out, carried);
-                }
+        if allowed.has_small && !self.pack_resent(end, out, carried) {
+            return;
+        }
+        // A turn each, until neither has anything that fits.
+        let (mut has_lossy, mut has_small) = (allowed.has_lossy, allowed.has_small);
+        while has_lossy || has_small {
+            self.is_lossy_turn = !self.is_lossy_turn;
+            if self.is_lossy_turn {
+                has_lossy = has_lossy && self.pack_lossy(end, out);
+            } else {
+                has_small = has_small && self.pack_small(end, out, carried);
             }
         }
         if allowed.has_bulk {
@@ -588,6 +597,7 @@ mod tests {
 
     const ALL: Allowed = Allowed {
         has_small: true,
+        has_lossy: true,
         has_bulk: true,
     };
 

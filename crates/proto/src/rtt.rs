@@ -14,6 +14,8 @@ const MIN_LIFETIME: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct RttEstimator {
     latest: Duration,
+    /// The same without what the remote side held back.
+    latest_of_path: Duration,
     smoothed: Duration,
     deviation: Duration,
     /// The least of this period and of the one before, so that the minimum is never forgotten at once.
@@ -26,6 +28,7 @@ impl RttEstimator {
     pub(crate) fn new(now: Timestamp, first: Duration) -> Self {
         Self {
             latest: first,
+            latest_of_path: first,
             smoothed: first,
             deviation: first / 2,
             min: [first; 2],
@@ -44,6 +47,7 @@ impl RttEstimator {
         // RFC 9002 leaves the sample as it is where the delay would take it below the minimum; with acknowledgements that wait
         // for company that is most of them, and the path would seem as long as a frame.
         let adjusted = sample.saturating_sub(ack_delay).max(self.min().min(sample));
+        self.latest_of_path = adjusted;
         let difference = self.smoothed.abs_diff(adjusted);
         self.deviation = (self.deviation * 3 + difference) / 4;
         self.smoothed = (self.smoothed * 7 + adjusted) / 8;
@@ -52,6 +56,11 @@ impl RttEstimator {
     /// Returns the smoothed round trip.
     pub(crate) fn smoothed(&self) -> Duration {
         self.smoothed
+    }
+
+    /// Returns the last sample, without the time for which the remote side held its acknowledgement back.
+    pub(crate) fn latest_of_path(&self) -> Duration {
+        self.latest_of_path
     }
 
     /// Returns the mean deviation.

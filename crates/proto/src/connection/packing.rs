@@ -1,7 +1,7 @@
 //! How a connection fills its next packet: acknowledgements first, then what keeps the connection going, then messages, then
 //! copies.
 
-use super::{Connection, MAX_REMEMBERED, SMALL_EXTRA, State};
+use super::{Connection, MAX_REMEMBERED, State};
 use crate::acks::Urgency;
 use crate::address::Path;
 use crate::copies::MAX_COPIED;
@@ -39,6 +39,11 @@ impl Connection {
         } else {
             Urgency::None
         };
+        if urgency == Urgency::Lazy && !is_app_limited && payload.len() < room {
+            // The window is full: what opens it must not be held back.
+            Chunk::Ping.emit(payload);
+            urgency = Urgency::Soon;
+        }
         if urgency == Urgency::None {
             // A long one that left no room for what waits goes now, and what waits in the next.
             let is_in_the_way = ack_len > room - FRAGMENT_SIZE - MessageChunk::MAX_HEADER && !is_app_limited;
@@ -112,10 +117,14 @@ impl Connection {
         if !matches!(self.state, State::Open | State::Flushing { .. }) {
             return true;
         }
-        let (under_way, window) = (self.flight.bytes(), self.congestion.window());
+        let (under_way, small) = (self.flight.bytes(), self.flight.small_bytes());
+        let (window, small_window) = (self.congestion.window(), self.congestion.small_window());
         let is_full = self.flight.len() >= MAX_REMEMBERED;
+        // Each class stops before the one above it does: a large message never keeps a small one waiting, nor do many lossy ones
+        // a reliable one.
         let allowed = Allowed {
-            has_small: (under_way < window + SMALL_EXTRA && !is_full) || self.probes_due > 0,
+            has_small: (small < small_window && !is_full) || self.probes_due > 0,
+            has_lossy: small < window && !is_full,
             has_bulk: under_way < window && !is_full,
         };
         self.outbox.drop_late(now);
@@ -130,6 +139,7 @@ impl Connection {
         under_way + payload.len() < window
             && !self.outbox.has_work(Allowed {
                 has_small: true,
+                has_lossy: true,
                 has_bulk: true,
             })
     }

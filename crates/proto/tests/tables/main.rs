@@ -42,7 +42,8 @@ const RELIABLE: usize = 0;
 const ONE_RELIABLE: usize = 1;
 const SNAPSHOTS: usize = 2;
 const DOWNLOADS: usize = 3;
-const SHARES: usize = 4;
+const CROWDS: usize = 4;
+const SHARES: usize = 5;
 
 fn number(table: usize, row: &str, head: &str) -> f64 {
     TABLES[table].number(row, head)
@@ -100,6 +101,19 @@ fn a_download_fills_the_link_and_positions_pass_it_by() {
     for row in ["0 %", "2 %"] {
         let empty = number(DOWNLOADS, row, "p99 on the empty path");
         assert!(number(DOWNLOADS, row, "positions p99 ms") <= empty + 60.0);
+        // What is sent in vain when the link fills for the first time.
+        assert!(number(DOWNLOADS, row, "B on the wire/B") <= 1.2);
+    }
+}
+
+#[test]
+fn what_a_link_cannot_carry_is_dropped_before_it_is_late() {
+    for row in ["384 kbit/s, 64 KiB queue", "256 kbit/s, 64 KiB queue"] {
+        assert!(number(CROWDS, row, "snapshots p50 ms") <= 250.0);
+        assert!(number(CROWDS, row, "words p50 ms") <= 150.0);
+        assert!(number(CROWDS, row, "snapshots p99 ms") <= 450.0);
+        assert!(number(CROWDS, row, "% overflowed") <= 1.0);
+        assert!(number(CROWDS, row, "% of the link") >= 80.0);
     }
 }
 

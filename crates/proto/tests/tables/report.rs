@@ -8,7 +8,9 @@ use std::time::Duration;
 use netplay_netsim::Loss;
 use netplay_proto::Limits;
 
-use crate::scenarios::{Link, ONE_RELIABLE, RELIABLE, SNAPSHOTS, Talk, Talked, download, percentile, share, talk};
+use crate::scenarios::{
+    Link, ONE_RELIABLE, RELIABLE, SNAPSHOTS, Talk, Talked, crowd, download, percentile, share, talk,
+};
 
 /// The paths that are lost on, by name.
 pub(crate) const LOSSES: [(&str, Loss); 7] = [
@@ -99,6 +101,7 @@ pub(crate) fn tables(plan: &Plan) -> Vec<Table> {
         one_reliable(plan),
         snapshots(plan),
         downloads(plan),
+        crowds(plan),
         shares(plan),
     ]
 }
@@ -201,6 +204,7 @@ fn downloads(plan: &Plan) -> Table {
                 median(&full, |down| down.took.as_secs_f64()),
                 median(&full, |down| 100.0 * down.share),
                 least(&full, |down| 100.0 * down.share),
+                median(&full, |down| down.cost),
                 median(&full, |down| ms(percentile(&down.positions, 0.5))),
                 median(&full, |down| ms(percentile(&down.positions, 0.99))),
                 median(&empty, |down| ms(percentile(&down.positions, 0.99))),
@@ -217,11 +221,59 @@ fn downloads(plan: &Plan) -> Table {
             "seconds",
             "% of the link",
             "least %",
+            "B on the wire/B",
             "positions p50 ms",
             "positions p99 ms",
             "p99 on the empty path",
             "words p99 ms",
             "% of positions",
+        ],
+        rows: rows.into(),
+    }
+}
+
+fn crowds(plan: &Plan) -> Table {
+    let rows = [
+        ("384 kbit/s, 64 KiB queue", 384_000, 64 << 10, Loss::None),
+        ("256 kbit/s, 64 KiB queue", 256_000, 64 << 10, Loss::None),
+        ("256 kbit/s, 8 KiB queue", 256_000, 8 << 10, Loss::None),
+        (
+            "256 kbit/s, 64 KiB queue, 5 %",
+            256_000,
+            64 << 10,
+            Loss::Independent(0.05),
+        ),
+        ("128 kbit/s, 64 KiB queue", 128_000, 64 << 10, Loss::None),
+    ]
+    .map(|(name, rate, queue_bytes, loss)| {
+        let link = Link {
+            rate,
+            queue_bytes,
+            lag: plan.lag,
+            loss,
+        };
+        let played = each(plan, |seed| crowd(seed, link, plan.time));
+        Row {
+            name: name.to_owned(),
+            numbers: vec![
+                median(&played, |crowd| ms(percentile(&crowd.snapshots, 0.5))),
+                median(&played, |crowd| ms(percentile(&crowd.snapshots, 0.99))),
+                median(&played, |crowd| 100.0 * crowd.share),
+                median(&played, |crowd| ms(percentile(&crowd.words, 0.5))),
+                median(&played, |crowd| ms(percentile(&crowd.words, 0.99))),
+                median(&played, |crowd| 100.0 * crowd.overflowed),
+            ],
+        }
+    });
+    Table {
+        title: "More than the link carries: 1 KiB snapshots, lossy, and 16 B words, reliable, at 60 Hz".to_owned(),
+        heads: vec![
+            "snapshots p50 ms",
+            "snapshots p99 ms",
+            "% of the link",
+            "words p50 ms",
+            "words p99 ms",
+            "% overflowed",
         ],
         rows: rows.into(),
     }

@@ -116,6 +116,8 @@ pub(crate) struct Downloaded {
     pub(crate) took: Duration,
     /// The share of the link's rate that it reached, 0.0–1.0.
     pub(crate) share: f64,
+    /// Bytes sent into the link for each byte of the message.
+    pub(crate) cost: f64,
     /// The delays of what went beside it: lossy positions, small reliable messages. Shortest first.
     pub(crate) positions: Vec<Duration>,
     pub(crate) words: Vec<Duration>,
@@ -129,7 +131,7 @@ pub(crate) fn download(seed: u64, size: usize, link: Link) -> Downloaded {
     const WORDS: u8 = 2;
     let (mut world, end, other) = meet(seed, link.lag, Limits::default());
     world.network.set_conditions(link.conditions());
-    let began = world.now;
+    let (began, nodes) = (world.now, (world.node(end.side), world.node(other.side)));
     if size > 0 {
         world.send(end, LEVEL, Delivery::RELIABLE, vec![7; size]);
     }
@@ -153,8 +155,44 @@ pub(crate) fn download(seed: u64, size: usize, link: Link) -> Downloaded {
     Downloaded {
         took,
         share: (size as f64 * 8.0 / took.as_secs_f64()) / link.rate as f64,
+        cost: world.network.stats_from(nodes.0, nodes.1).sent_bytes as f64 / size.max(1) as f64,
         positions: delays(&world, other, |channel| channel == POSITIONS),
         words: delays(&world, other, |channel| channel == WORDS),
+    }
+}
+
+/// What came of saying more than a link carries.
+#[derive(Clone, Debug)]
+pub(crate) struct Crowded {
+    /// The delays of the snapshots and of the small reliable messages that arrived, shortest first.
+    pub(crate) snapshots: Vec<Duration>,
+    pub(crate) words: Vec<Duration>,
+    /// The share of the link's rate that the snapshots had, 0.0–1.0.
+    pub(crate) share: f64,
+    /// The share of datagrams that found the link's queue full, 0.0–1.0.
+    pub(crate) overflowed: f64,
+}
+
+/// Sends 1 KiB snapshots at 60 Hz, half a megabit a second, through a link that carries less, and a small reliable message beside
+/// each.
+pub(crate) fn crowd(seed: u64, link: Link, time: Duration) -> Crowded {
+    let (mut world, end, other) = meet(seed, link.lag, Limits::default());
+    world.network.set_conditions(link.conditions());
+    let nodes = (world.node(end.side), world.node(other.side));
+    let began = world.now;
+    world.play(time, TICK, |world, tick| {
+        world.send(end, 0, Delivery::LOSSY, vec![tick as u8; 1024]);
+        world.send(end, 1, Delivery::RELIABLE, vec![tick as u8; 16]);
+    });
+    let snapshots = delays(&world, other, |channel| channel == 0);
+    let seconds = (world.now - began).as_secs_f64();
+    world.run_until_delivered(Duration::from_secs(60));
+    let pipe = world.network.stats_from(nodes.0, nodes.1);
+    Crowded {
+        share: snapshots.len() as f64 * 1024.0 * 8.0 / seconds / link.rate as f64,
+        words: delays(&world, other, |channel| channel == 1),
+        snapshots,
+        overflowed: pipe.overflowed as f64 / pipe.sent as f64,
     }
 }
 
