@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import DEADLINE, Pair, only, wait_for, wait_until
@@ -512,7 +512,16 @@ def test_several_threads_may_send_and_take_at_once(pair: Pair) -> None:
         assert [event.data for event in got if event.channel == channel] == list(range(500))
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Lets programs hear Ctrl-C even if we were started by a shell's `&`, which makes us and them deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_interrupts_a_wait() -> None:
     code = "import netplay; netplay.listen('play://127.0.0.1:0'); print('up', flush=True); netplay.get(60)"
     with subprocess.Popen(
