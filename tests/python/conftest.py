@@ -92,6 +92,17 @@ def wait_until(is_done: Callable[[], object], what: str = "it") -> None:
         time.sleep(0.005)
 
 
+def send_lossy(sender: Network, data: object, receiver: Network, channel: int = 0) -> Event:
+    """Sends a message that may be lost until it is not, as it must not be on every try; returns its event."""
+    until = time.monotonic() + DEADLINE
+    while time.monotonic() < until:
+        assert sender.send(data, channel, lossy=True) == 1
+        for event in receiver.get(0.5):
+            if event.what == netplay.NETWORK_DATA_IN:
+                return event
+    raise AssertionError(f"no lossy message arrived within {DEADLINE} s")
+
+
 def only(events: list[Event]) -> Event:
     assert len(events) == 1, events
     return events[0]
