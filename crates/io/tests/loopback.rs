@@ -115,8 +115,8 @@ fn garbage_ends_nothing_and_is_counted() {
 #[test]
 fn a_game_that_does_nothing_stays_connected_and_finds_everything_in_order() {
     let limits = Limits {
-        lost_after: Duration::from_millis(400),
-        grace: Duration::from_millis(400),
+        lost_after: Duration::from_secs(1),
+        grace: Duration::from_millis(500),
         ..Limits::default()
     };
     let mut server = Side::new();
@@ -572,28 +572,39 @@ fn a_game_that_takes_nothing_is_noticed() {
     let (mut server, client) = connected_pair();
     let threshold = Duration::from_millis(50);
     let watcher = server.network.clone();
+    let (tell, stalls) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        let first = watcher.wait_stalled(threshold).then(Instant::now);
-        let second = watcher.wait_stalled(threshold).then(Instant::now);
-        (first, second, watcher.wait_stalled(Duration::from_secs(60)))
+        while watcher.wait_stalled(threshold) {
+            tell.send(Instant::now()).unwrap();
+        }
     });
-    // A game that takes what comes is not stalled.
+    // A game that takes what comes is not stalled, unless the machine is so busy that it takes too late. Between two looks
+    // lies at most what lies between the beginning of one poll and the end of the next.
+    let mut slowest = Duration::ZERO;
+    let mut polled = Instant::now();
     for round in 0..20 {
         client.send(Target::All, &format!("round {round}"));
         std::thread::sleep(Duration::from_millis(5));
+        let before = std::mem::replace(&mut polled, Instant::now());
         server.poll();
+        slowest = slowest.max(before.elapsed());
     }
     server.until("every text", |server| server.texts().len() == 20);
+    slowest = slowest.max(polled.elapsed());
+    assert!(stalls.try_recv().is_err() || slowest >= threshold, "{slowest:?}");
     assert!(!thread.is_finished());
+    // One that takes nothing is, again and again.
     let sent = Instant::now();
     client.send(Target::All, "read me");
-    std::thread::sleep(4 * threshold);
+    let told: Vec<Instant> = (0..2).map(|_| stalls.recv_timeout(PATIENCE).unwrap()).collect();
+    let (first, second) = (told[0] - sent, told[1] - sent);
+    assert!(
+        first >= threshold && second >= 2 * threshold || slowest >= threshold,
+        "{first:?}, {second:?}"
+    );
     server.poll();
     server.network.close(Duration::ZERO);
-    let (first, second, third) = thread.join().unwrap();
-    let (first, second) = (first.unwrap() - sent, second.unwrap() - sent);
-    assert!(first >= threshold && second >= 2 * threshold, "{first:?}, {second:?}");
-    assert!(!third);
+    thread.join().unwrap();
 }
 
 #[test]
