@@ -258,6 +258,22 @@ def test_event_wait_as_main_loop_returns_when_something_has_arrived(pair: Pair) 
         pygame.display.init()
 
 
+def test_event_wait_is_woken_where_the_game_has_blocked_everything_but_network(pair: Pair) -> None:
+    pygame.event.set_blocked(None)
+    pygame.event.set_allowed([NETWORK, pygame.QUIT])
+    assert pair.server.poll() == 0
+    pygame.event.clear()
+    timer = threading.Timer(0.2, pair.client.send, ["wake up"])
+    watchdog = threading.Timer(DEADLINE, post_quit)
+    timer.start()
+    watchdog.start()
+    assert pygame.event.wait().type == NETWORK_WAKE
+    watchdog.cancel()
+    timer.join()
+    assert pair.server.poll() == 1
+    pygame.event.set_allowed(None)
+
+
 def post_quit() -> None:
     pygame.event.post(pygame.event.Event(pygame.QUIT))
 
