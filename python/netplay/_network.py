@@ -242,6 +242,7 @@ class Network(_core.Network):
 
         Raises:
             ValueError: The channel is not 0 to 255.
+            TypeError: The channel is no int.
 
         Example:
             >>> import netplay

@@ -106,6 +106,10 @@ class Bridge:
                 "call pygame.event.set_allowed(netplay.NETWORK) after set_blocked()",
             )
             return 0
+        if pygame.event.get_blocked(
+            NETWORK_WAKE
+        ):  # set_blocked(None) has met it too; who lets ours in wants to be woken
+            pygame.event.set_allowed(NETWORK_WAKE)
         if _outstanding and not pygame.event.peek(NETWORK, pump=False):
             _outstanding = 0
         return max(0, _MAX_OUTSTANDING - _outstanding)

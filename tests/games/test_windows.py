@@ -84,6 +84,14 @@ def screen(tmp_path: Path) -> Iterator[Screen]:
     screen.close()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Lets programs hear Ctrl-C even if we were started by a shell's `&`, which makes us and them deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def count(picture: pygame.Surface, area: pygame.Rect, color: str) -> int:
     """How many pixels of an area have this colour."""
     return pygame.mask.from_threshold(picture.subsurface(area), pygame.Color(color), (6, 6, 6, 255)).count()
@@ -100,6 +108,7 @@ def shows(picture: pygame.Surface, area: pygame.Rect, own: str, other: str) -> b
     )
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_two_real_windows_show_what_the_other_one_says(screen: Screen, tmp_path: Path) -> None:
     env = {**os.environ, "DISPLAY": f":{screen.number}", "SDL_VIDEODRIVER": "x11", "SDL_AUDIODRIVER": "dummy"}
     command = [sys.executable, "-m", "netplay.examples.demo", "--autoplay", "--picture", str(tmp_path / "demo.png")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -39,6 +40,17 @@ def networks() -> Iterator[Callable[[], Network]]:
     yield make
     for network in made:
         network._close_within(0.0)
+
+
+@pytest.fixture(scope="session")
+def has_ipv6() -> bool:
+    """Whether this machine can talk to itself over IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -90,6 +102,17 @@ def wait_until(is_done: Callable[[], object], what: str = "it") -> None:
     while not is_done():
         assert time.monotonic() < until, f"{what} did not happen within {DEADLINE} s"
         time.sleep(0.005)
+
+
+def send_lossy(sender: Network, data: object, receiver: Network, channel: int = 0) -> Event:
+    """Sends a message that may be lost until it is not, as it must not be on every try; returns its event."""
+    until = time.monotonic() + DEADLINE
+    while time.monotonic() < until:
+        assert sender.send(data, channel, lossy=True) == 1
+        for event in receiver.get(0.5):
+            if event.what == netplay.NETWORK_DATA_IN:
+                return event
+    raise AssertionError(f"no lossy message arrived within {DEADLINE} s")
 
 
 def only(events: list[Event]) -> Event:

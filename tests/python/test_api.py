@@ -5,7 +5,9 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
+import re
 import types
+from pathlib import Path
 
 import pytest
 from conftest import Pair, only, wait_for
@@ -64,11 +66,26 @@ def test_everything_public_has_a_docstring(thing: object) -> None:
     assert text[0].isupper() or text[0] in "\"'0123456789", text
 
 
-@pytest.mark.parametrize("name", [name for name in public(Network) if callable(getattr(Network, name))])
-def test_every_method_says_what_it_raises_and_has_an_example(name: str) -> None:
-    text = inspect.getdoc(getattr(Network, name)) or ""
+def methods() -> list[object]:
+    kinds = (Network, Peer, Listener, Event)
+    found = [getattr(kind, name) for kind in kinds for name in public(kind)]
+    return [netplay.forget, *(thing for thing in found if callable(thing))]
+
+
+@pytest.mark.parametrize("method", methods(), ids=lambda method: str(method.__qualname__))
+def test_every_method_says_what_it_raises_and_has_an_example(method: object) -> None:
+    text = inspect.getdoc(method) or ""
     assert "Raises:" in text
     assert "Example:" in text
+
+
+def test_every_reason_is_among_the_words_that_are_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    table = page.partition("## Reasons")[2].partition("\n## ")[0]
+    reasons = re.findall(r"^\| [0-9]+ \| ([a-z ]+) \|", table, re.MULTILINE)
+    assert len(reasons) == 14
+    for reason in reasons:
+        assert f'"{reason}"' in (inspect.getdoc(Event.reason) or "")
 
 
 @pytest.mark.parametrize("name", ["", *MODULES])
@@ -82,7 +99,7 @@ def test_the_examples_in_the_docstrings_run(name: str) -> None:
 
 def test_the_examples_of_the_core_run() -> None:
     runner = doctest.DocTestRunner()
-    for thing in (_core.Network.send, Peer.send, Peer.close, Peer.stats, Listener.stats):
+    for thing in (_core.Network.send, Peer.send, Peer.close, Peer.stats, Listener.close, Listener.stats):
         text = inspect.getdoc(thing) or ""
         runner.run(doctest.DocTestParser().get_doctest(text, {"netplay": netplay}, thing.__qualname__, None, None))
     assert runner.failures == 0

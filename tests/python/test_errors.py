@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -151,3 +152,29 @@ def test_sockets_that_hold_a_port_make_listen_fail(networks: Make) -> None:
         holder.bind(("127.0.0.1", 0))
         with pytest.raises(netplay.ListenFailed):
             networks().listen(f"play://127.0.0.1:{holder.getsockname()[1]}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits work otherwise there")
+def test_where_the_system_gives_no_socket_listen_and_connect_fail_and_work_later() -> None:
+    code = """
+import os, resource, netplay
+network = netplay.Network()
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+free = os.dup(0)
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+for call in (network.connect, network.listen):
+    try:
+        call("play://127.0.0.1:0" if call == network.listen else "play://127.0.0.1:9")
+    except netplay.NetworkFailed as error:
+        assert isinstance(error, OSError)
+        print(error)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+network.connect(network.listen("play://127.0.0.1:0").url)
+print(network.get(5)[0].what)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    first, second, third = done.stdout.splitlines()
+    assert first == second
+    assert first.startswith("the operating system refused to start networking: ")
+    assert third == "NETWORK_CONNECTED", done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,10 +12,10 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import DEADLINE, Pair, only, wait_for, wait_until
+from conftest import DEADLINE, Pair, only, send_lossy, wait_for, wait_until
 
 import netplay
 from netplay import (
@@ -408,9 +409,8 @@ def test_reprs_say_what_one_wants_to_know(pair: Pair, networks: Make) -> None:
     assert pair.listener.url in repr(pair.listener)
     assert all(address in repr(pair.listener) for address in pair.listener.addresses)
     assert repr(pair.server) == f"<Network 1 peers, listening on {pair.listener.url}>"
-    pair.client.send("x" * 200, 5, lossy=True)
-    text = repr(only(wait_for(pair.server, NETWORK_DATA_IN)))
-    assert text.startswith("<Event NETWORK_DATA_IN Ada channel 5 #0 lossy 'xxx")
+    text = repr(send_lossy(pair.client, "x" * 200, pair.server, 5))
+    assert re.match("<Event NETWORK_DATA_IN Ada channel 5 #[0-9]+ lossy 'xxx", text)
     assert len(text) < 140
     other = networks()
     peer = other.connect("local://repr")
@@ -423,6 +423,7 @@ def test_a_listener_says_what_to_give_out(networks: Make) -> None:
     listener = networks().listen("play://0.0.0.0:0")
     port = listener.url.rpartition(":")[2]
     assert port != "0"
+    assert listener.addresses
     for address in listener.addresses:
         assert address.startswith("play://")
         assert address.endswith(":" + port)
@@ -512,7 +513,16 @@ def test_several_threads_may_send_and_take_at_once(pair: Pair) -> None:
         assert [event.data for event in got if event.channel == channel] == list(range(500))
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Lets programs hear Ctrl-C even if we were started by a shell's `&`, which makes us and them deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_interrupts_a_wait() -> None:
     code = "import netplay; netplay.listen('play://127.0.0.1:0'); print('up', flush=True); netplay.get(60)"
     with subprocess.Popen(

@@ -115,8 +115,8 @@ fn garbage_ends_nothing_and_is_counted() {
 #[test]
 fn a_game_that_does_nothing_stays_connected_and_finds_everything_in_order() {
     let limits = Limits {
-        lost_after: Duration::from_millis(400),
-        grace: Duration::from_millis(400),
+        lost_after: Duration::from_secs(1),
+        grace: Duration::from_millis(500),
         ..Limits::default()
     };
     let mut server = Side::new();
@@ -479,7 +479,13 @@ fn nobody_there_is_no_answer() {
 #[test]
 fn a_name_without_an_address_is_an_unknown_host() {
     let started = Instant::now();
-    let (mut client, _) = Side::calling("play://name.invalid:5000");
+    let mut client = Side::new();
+    // Less than our patience: where no name server answers at all, the call ends by its own time, for the same reason.
+    let options = ConnectOptions {
+        timeout: Duration::from_secs(5),
+        ..connect_options()
+    };
+    client.network.connect("play://name.invalid:5000", options).unwrap();
     assert!(
         started.elapsed() < Duration::from_secs(1),
         "connect blocked for {:?}",
@@ -488,7 +494,10 @@ fn a_name_without_an_address_is_an_unknown_host() {
     client.until("an ending", |client| client.endings().len() == 1);
     let (reason, detail) = &client.endings()[0];
     assert_eq!(*reason, Reason::UnknownHost);
-    assert!(detail.contains("name.invalid"), "{detail}");
+    assert!(
+        detail.contains("\"name.invalid\" has no address") || detail == "no address found in 5 seconds",
+        "{detail}"
+    );
 }
 
 #[test]
@@ -563,28 +572,39 @@ fn a_game_that_takes_nothing_is_noticed() {
     let (mut server, client) = connected_pair();
     let threshold = Duration::from_millis(50);
     let watcher = server.network.clone();
+    let (tell, stalls) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        let first = watcher.wait_stalled(threshold).then(Instant::now);
-        let second = watcher.wait_stalled(threshold).then(Instant::now);
-        (first, second, watcher.wait_stalled(Duration::from_secs(60)))
+        while watcher.wait_stalled(threshold) {
+            tell.send(Instant::now()).unwrap();
+        }
     });
-    // A game that takes what comes is not stalled.
+    // A game that takes what comes is not stalled, unless the machine is so busy that it takes too late. Between two looks
+    // lies at most what lies between the beginning of one poll and the end of the next.
+    let mut slowest = Duration::ZERO;
+    let mut polled = Instant::now();
     for round in 0..20 {
         client.send(Target::All, &format!("round {round}"));
         std::thread::sleep(Duration::from_millis(5));
+        let before = std::mem::replace(&mut polled, Instant::now());
         server.poll();
+        slowest = slowest.max(before.elapsed());
     }
     server.until("every text", |server| server.texts().len() == 20);
+    slowest = slowest.max(polled.elapsed());
+    assert!(stalls.try_recv().is_err() || slowest >= threshold, "{slowest:?}");
     assert!(!thread.is_finished());
+    // One that takes nothing is, again and again.
     let sent = Instant::now();
     client.send(Target::All, "read me");
-    std::thread::sleep(4 * threshold);
+    let told: Vec<Instant> = (0..2).map(|_| stalls.recv_timeout(PATIENCE).unwrap()).collect();
+    let (first, second) = (told[0] - sent, told[1] - sent);
+    assert!(
+        first >= threshold && second >= 2 * threshold || slowest >= threshold,
+        "{first:?}, {second:?}"
+    );
     server.poll();
     server.network.close(Duration::ZERO);
-    let (first, second, third) = thread.join().unwrap();
-    let (first, second) = (first.unwrap() - sent, second.unwrap() - sent);
-    assert!(first >= threshold && second >= 2 * threshold, "{first:?}, {second:?}");
-    assert!(!third);
+    thread.join().unwrap();
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::address::Path;
 use crate::config::{Connect, Identity, Key};
 use crate::noise::{Handshake, Session};
 use crate::outbox::Outbox;
+use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION};
 
@@ -166,14 +167,16 @@ impl Call {
         self.first_rtt
     }
 
-    /// Returns where and how long we have asked, for a person to read.
-    pub(crate) fn describe(&self) -> String {
+    /// Returns why the call fails when its time is over, and where and how long we have asked, for a person to read.
+    pub(crate) fn failure(&self) -> (Reason, String) {
         let seconds = self.options.timeout.as_secs_f64();
         let places: Vec<String> = self.options.paths.iter().map(|path| path.remote.to_string()).collect();
         if places.is_empty() {
-            format!("no address found in {seconds:.0} seconds")
+            // Nobody was asked: whoever knows the addresses of names has not told one in time.
+            (Reason::UnknownHost, format!("no address found in {seconds} seconds"))
         } else {
-            format!("asked {} for {seconds:.0} seconds", places.join(" and "))
+            let places = places.join(" and ");
+            (Reason::NoAnswer, format!("asked {places} for {seconds} seconds"))
         }
     }
 

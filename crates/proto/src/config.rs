@@ -51,7 +51,8 @@ pub struct Connect {
     /// Where the remote side may be, best first. All are tried; the first to answer is used. More may follow by
     /// [`Endpoint::add_path`](crate::Endpoint::add_path).
     pub paths: Vec<Path>,
-    /// How long to go on asking before the connection fails with [`Reason::NoAnswer`](crate::Reason).
+    /// How long to go on asking before the connection fails with [`Reason::NoAnswer`](crate::Reason), or, if no path has
+    /// become known by then, with [`Reason::UnknownHost`](crate::Reason).
     pub timeout: Duration,
 }
 

@@ -412,8 +412,8 @@ impl Endpoint {
         match &mut slot.stage {
             Stage::Calling(call) | Stage::Confirming(call, ..) => {
                 if call.is_expired(now) {
-                    let detail = call.describe();
-                    self.end(now, id, Reason::NoAnswer, &detail, false);
+                    let (reason, detail) = call.failure();
+                    self.end(now, id, reason, &detail, false);
                     return;
                 }
                 if call.is_hung() {

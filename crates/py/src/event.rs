@@ -129,7 +129,13 @@ impl Event {
         }
     }
 
-    /// Why: one of a documented list of words.
+    /// Why, in one of these words:
+    ///
+    /// "closed" (by this side), "goodbye" (by the other side), "timeout" (nothing was heard any more), "no answer",
+    /// "unknown host" (the name has no address), "full", "wrong password", "wrong version" (of the game),
+    /// "wrong protocol" (another version of netplay), "key changed" (not the server known from before, see
+    /// `netplay.forget()`), "bad data" (the other side broke the rules), "too slow" (it did not take what was sent to it),
+    /// "too large" (a message waited that the other side does not accept), "internal" (a fault of netplay's own).
     #[getter]
     fn reason(&self) -> PyResult<&'static str> {
         match &self.body {

@@ -68,6 +68,15 @@ impl Listener {
     /// Returns:
     ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "violations", "datagrams_received",
     ///     "datagrams_sent", "receive_errors" and "send_errors".
+    ///
+    /// Raises:
+    ///     Nothing.
+    ///
+    /// Example:
+    ///     >>> import netplay
+    ///     >>> with netplay.Network() as server:
+    ///     ...     server.listen("local://docs-listener-stats").stats()["peers"]
+    ///     0
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = PyDict::new(py);
         let Some(numbers) = py.detach(|| self.open.io.listener_stats(self.id)) else {
@@ -86,6 +95,16 @@ impl Listener {
     }
 
     /// Says goodbye to its peers and stops listening. Twice is fine.
+    ///
+    /// Raises:
+    ///     Nothing.
+    ///
+    /// Example:
+    ///     >>> import netplay
+    ///     >>> with netplay.Network() as server:
+    ///     ...     server.listen("local://docs-listener-close").close()
+    ///     ...     server.listeners
+    ///     []
     fn close(&self, py: Python<'_>) {
         for peer in self.peers(py) {
             peer.get().mark_closed();

@@ -79,7 +79,7 @@ impl Network {
     ///     MessageTooLarge: More than 16 MiB, or 64 KiB when lossy.
     ///     UnsupportedData: The data cannot travel as what it is.
     ///     ValueError: The channel is not 0 to 255, or a peer belongs to another Network.
-    ///     TypeError: `to` or `exclude` is none of the above.
+    ///     TypeError: `to` or `exclude` is none of the above, or the channel is no int.
     ///
     /// Example:
     ///     >>> import netplay

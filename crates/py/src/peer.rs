@@ -209,6 +209,15 @@ impl Peer {
     ///     A dict: "rtt", "jitter" (seconds), "loss" (0.0 to 1.0), "queued" (bytes), "packets_sent", "packets_received",
     ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "messages_received", "lossy_dropped", "bad_packets",
     ///     "transport" and "address". Of a peer that is gone, the last ones known.
+    ///
+    /// Raises:
+    ///     Nothing.
+    ///
+    /// Example:
+    ///     >>> import netplay
+    ///     >>> with netplay.Network() as client:
+    ///     ...     client.connect("local://docs-peer-stats").stats()["messages_received"]
+    ///     0
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let PeerStats {
             connection,
@@ -251,6 +260,15 @@ impl Peer {
     ///     MessageTooLarge: More than 16 MiB, or 64 KiB when lossy.
     ///     UnsupportedData: The data cannot travel as what it is.
     ///     ValueError: The channel is not 0 to 255.
+    ///     TypeError: The channel is no int.
+    ///
+    /// Example:
+    ///     >>> import netplay
+    ///     >>> with netplay.Network() as server, netplay.Network() as client:
+    ///     ...     _ = server.listen("local://docs-peer-send")
+    ///     ...     peer = client.connect("local://docs-peer-send")
+    ///     ...     peer.send("waits for the connection", 1)
+    ///     True
     #[pyo3(signature = (data, channel = None, lossy = false, *, ordered = true), text_signature = "($self, data, channel=0, lossy=False, *, ordered=True)")]
     fn send(
         &self,
@@ -268,6 +286,17 @@ impl Peer {
     ///
     /// Args:
     ///     reason: Words for the other side, at most 200 bytes; the rest is cut off.
+    ///
+    /// Raises:
+    ///     Nothing.
+    ///
+    /// Example:
+    ///     >>> import netplay
+    ///     >>> with netplay.Network() as client:
+    ///     ...     peer = client.connect("local://docs-peer-close")
+    ///     ...     peer.close("never mind")
+    ///     ...     peer.state
+    ///     'closed'
     #[pyo3(signature = (reason = ""))]
     fn close(&self, py: Python<'_>, reason: &str) {
         self.mark_closed();

@@ -11,6 +11,7 @@ order, or it exits with code 1.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -47,7 +48,9 @@ class Program:
         self.name = name
         command = [sys.executable, "-m", "netplay.examples.chat", "--name", name, *arguments]
         env = {**os.environ, "SDL_VIDEO_WINDOW_POS": "{},{}".format(*position), "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo alone, which then stops them all
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=env)
+        signal.signal(signal.SIGINT, before)
         self.reader = Reader(self.process)
 
     @property

@@ -221,6 +221,29 @@ fn where_nobody_is_the_call_ends_in_time_with_no_answer() {
 }
 
 #[test]
+fn a_call_that_never_learns_where_to_ask_ends_with_unknown_host() {
+    let mut world = World::new(Conditions::default());
+    let client = world.caller();
+    let timeout = 1500 * MS;
+    let end = world.call_with(
+        client,
+        Connect {
+            timeout,
+            ..Connect::default()
+        },
+    );
+    world.run_for(60 * SECOND);
+    let (at, event) = world.first(end, |_| true);
+    let expected = Event::Disconnected {
+        reason: Reason::UnknownHost,
+        detail: "no address found in 1.5 seconds".into(),
+    };
+    assert_eq!(event, &expected);
+    assert!((timeout..timeout + 100 * MS).contains(&at), "{at:?}");
+    assert_eq!(world.traffic(), (0, 0));
+}
+
+#[test]
 fn reliable_messages_wait_for_the_connection_and_lossy_ones_do_not() {
     let mut world = World::new(Conditions::lag(50 * MS));
     let server = world.listen();
