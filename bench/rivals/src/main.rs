@@ -24,7 +24,7 @@ mod world;
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rival::Rival;
 use scenarios::{Plan, SCENARIOS, Scenario};
@@ -65,9 +65,10 @@ fn main() -> ExitCode {
             bulk_bytes: 5 << 20,
         }
     };
+    let began = Instant::now();
     let mut rows = SCENARIOS.map(|scenario| play(scenario, &plan));
     let tcp = add_tcp(&mut rows, &plan);
-    let page = page::page(&plan, &rows, &tcp);
+    let page = page::page(&plan, &rows, &tcp, began.elapsed());
     print!("{page}");
     if !is_quick && let Err(error) = std::fs::write(PAGE, page) {
         eprintln!("{PAGE}: {error}");
@@ -101,9 +102,10 @@ fn add_tcp(rows: &mut [Vec<Row>], plan: &Plan) -> String {
                 });
             }
             format!(
-                "TCP of Linux {} with cubic, between two network namespaces through the same simulated network, in real time. One \
-                 connection, without Nagle's delay; a second one for the positions beside a download. Its bytes are those of IP \
-                 packets less 28 each, the headers that the others' bytes leave out. Not encrypted.",
+                "TCP of Linux {} with cubic, between two network namespaces through the same simulated network, in real \
+                 time. One connection, without Nagle's delay; a second one for the positions beside a download, which are \
+                 reliable here. Its bytes are those of IP packets less 28 each, the headers that the others' bytes leave out. \
+                 Not encrypted.",
                 kernel()
             )
         }

@@ -2,46 +2,43 @@
 
 use std::fmt::Write;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::scenarios::{LAG, Plan, SCENARIOS};
 use crate::table::{Row, table};
 
-/// The packages whose versions the page tells.
-const PACKAGES: [&str; 5] = ["rusty_enet", "renet", "renetcode", "quinn-proto", "rustls"];
-
 /// Writes the page: for each scenario its rows, and what is to be said of TCP.
-pub(crate) fn page(plan: &Plan, rows: &[Vec<Row>], tcp: &str) -> String {
-    let mut text = String::new();
+pub(crate) fn page(plan: &Plan, rows: &[Vec<Row>], tcp: &str, took: Duration) -> String {
     let seeds: Vec<_> = plan.seeds.iter().map(u64::to_string).collect();
-    let _ = write!(
-        text,
+    let mut text = format!(
         "# netplay and its rivals\n\n\
-         Made by `make rivals` on {}; nothing on this page was written by hand.\n\n\
-         Every protocol plays the same traffic over the same simulated network, `crates/netsim`, in virtual time: {} ms one way, \
-         seeds {}.\n\
+         Made by `make rivals` on {today}, in {took} s; nothing on this page was written by hand.\n\n\
+         Every protocol plays the same traffic over the same simulated network, `crates/netsim`, in virtual time: \
+         {lag} ms one way, seeds {seeds}.\n\
          A figure is the median over the seeds; max is the greatest over the seeds.\n\
          The connection is made while the network is still good; then loss begins, in both directions.\n\
          Delays are one way, from `send` to the message being delivered in order.\n\
-         Bytes are UDP payload in both directions, acknowledgements included, divided by the messages sent.\n\n\
-         - netplay {}, with default limits, and with `copies` at 0.0. Encrypted.\n\
-         - ENet by rusty_enet {}, with its defaults, served every millisecond and whenever something arrives. Not encrypted.\n\
-         - renet {} over renetcode {}, driven by frames of 1/60 s, with its default 60,000 bytes a frame; with its default 300 ms until \
-         it resends, and with 140 ms, which fits this round trip. \
+         Bytes are UDP payload in both directions, acknowledgements included, divided by what was sent.\n\n\
+         - netplay {netplay}, with default limits, and with `copies` at 0.0. Encrypted.\n\
+         - ENet by rusty_enet {enet}, with its defaults, served every millisecond and whenever something arrives. Not \
+         encrypted.\n\
+         - renet {renet} over renetcode {renetcode}, driven by frames of 1/60 s, with its default 60,000 bytes a frame; with \
+         its default 300 ms until it resends, and with 140 ms, which fits this round trip. Encrypted.\n\
+         - QUIC by quinn-proto {quinn} and rustls {rustls}, with its defaults, the congestion controller (cubic) included, \
+         and with its experimental BBR: a stream for each reliable channel, datagrams for lossy messages, no retry. \
          Encrypted.\n\
-         - QUIC by quinn-proto {} and rustls {}, with its defaults, the congestion controller (cubic) included, and with its \
-         experimental BBR: a stream for each reliable channel, datagrams for lossy messages, no retry. Encrypted.\n\
          - {tcp}\n\n\
          The code is in `bench/rivals`.\n",
-        today(),
-        LAG.as_millis(),
-        seeds.join(", "),
-        netplay_version(),
-        version(PACKAGES[0]),
-        version(PACKAGES[1]),
-        version(PACKAGES[2]),
-        version(PACKAGES[3]),
-        version(PACKAGES[4]),
+        today = today(),
+        took = took.as_secs(),
+        lag = LAG.as_millis(),
+        seeds = seeds.join(", "),
+        netplay = netplay_version(),
+        enet = version("rusty_enet"),
+        renet = version("renet"),
+        renetcode = version("renetcode"),
+        quinn = version("quinn-proto"),
+        rustls = version("rustls"),
     );
     for (scenario, rows) in SCENARIOS.iter().zip(rows) {
         let (title, description) = (scenario.title(), scenario.description(plan));

@@ -90,24 +90,32 @@ impl Scenario {
     pub(crate) fn description(self, plan: &Plan) -> String {
         let seconds = plan.time.as_secs();
         match self {
-            Self::Reliable { channels, .. } => {
+            Self::Reliable { loss, channels } => {
                 let channels = match channels {
                     1 => "one channel".to_owned(),
                     more => format!("each of {more} channels"),
                 };
+                let bursts = match loss {
+                    Loss::Bursts { .. } => {
+                        "\nA burst is so many packets long however slowly they come: who backs off in one stays in it longer."
+                    }
+                    Loss::None | Loss::Independent(_) => "",
+                };
                 format!(
-                    "64 B reliable and ordered on {channels}, 60 times a second for {seconds} s, from client to server."
+                    "64 B reliable and ordered on {channels}, 60 times a second for {seconds} s, from client to server.{bursts}"
                 )
             }
             Self::Lossy { .. } => format!("1 KiB lossy, 60 times a second for {seconds} s, from client to server."),
             Self::Bulk { .. } => format!(
-                "One reliable message of {} KiB through 10 Mbit/s with a queue of 64 KiB, each way, and 32 B lossy 20 times a \
-                 second beside it on the same connection.\nThe link's share counts the message's own bytes.",
+                "One reliable message of {} KiB through 10 Mbit/s with a queue of 64 KiB, each way, and 32 B lossy 20 times \
+                 a second beside it on the same connection.\n\
+                 The link's share counts the message's own bytes.",
                 plan.bulk_bytes >> 10
             ),
             Self::Flood => format!(
-                "{FORGED} first packets from as many addresses at once, none of which answers, against a server with room for \
-                 {SLOTS} players; an honest client comes 0.1 s later and tries for 30 s.\nBytes are those sent to the one address that got the most, by those that came from it."
+                "{FORGED} first packets from as many addresses at once, none of which answers, against a server with room \
+                 for {SLOTS} players; an honest client comes 0.1 s later and tries for 30 s.\n\
+                 Bytes are those sent to the one address that got the most, by those that came from it."
             ),
         }
     }
@@ -132,6 +140,7 @@ impl Scenario {
         const BULK: &[Column] = &[
             column("download, s", Unit::Number, Over::Median),
             column("share of the link", Unit::Percent, Over::Median),
+            column("bytes on the wire per byte", Unit::Number, Over::Median),
             column("positions p50, ms", Unit::Millis, Over::Median),
             P99,
             column("positions delivered", Unit::Percent, Over::Median),
@@ -221,7 +230,7 @@ fn play_lossy(world: &mut World<'_>, plan: &Plan) -> Vec<f64> {
         world.send(LOSSY_CHANNEL, Delivery::Lossy, 1024);
         world.play_frame();
     }
-    // A rival may still have many waiting. Bytes count until the last one arrives: acknowledgements of acknowledgements do not.
+    // A rival may still have many waiting. Bytes count until the last one arrives, not the idle talk after it.
     let mut bytes = world.network.stats().sent_bytes;
     let mut arrived = 0;
     for _ in 0..frames(Duration::from_secs(10)) {
@@ -246,7 +255,7 @@ fn play_lossy(world: &mut World<'_>, plan: &Plan) -> Vec<f64> {
 }
 
 fn play_bulk(world: &mut World<'_>, plan: &Plan) -> Vec<f64> {
-    let began = world.now;
+    let (began, before) = (world.now, world.network.stats().sent_bytes);
     world.send(BULK_CHANNEL, Delivery::Reliable, plan.bulk_bytes);
     for frame in 0..frames(PATIENCE) {
         if frame % POSITION_EVERY == 0 {
@@ -257,19 +266,21 @@ fn play_bulk(world: &mut World<'_>, plan: &Plan) -> Vec<f64> {
             break;
         }
     }
+    let bytes = world.network.stats().sent_bytes - before;
     let end = world.ledger[0].arrived_at.unwrap_or(world.now);
     for _ in 0..frames(10 * LAG) {
         world.play_frame();
     }
     let took = world.ledger[0].arrived_at.map(|at| at - began);
     let positions = world.ledger[1..].iter().filter(|entry| entry.sent_at <= end);
-    bulk_figures(took, plan, positions)
+    bulk_figures(took, plan, bytes, positions)
 }
 
 /// Returns the figures of a [`Scenario::Bulk`], the last one excepted.
 pub(crate) fn bulk_figures<'a>(
     took: Option<Duration>,
     plan: &Plan,
+    bytes: u64,
     positions: impl Iterator<Item = &'a Entry> + Clone,
 ) -> Vec<f64> {
     let took = took.map_or(f64::INFINITY, |took| took.as_secs_f64());
@@ -277,6 +288,7 @@ pub(crate) fn bulk_figures<'a>(
     vec![
         took,
         plan.bulk_bytes as f64 * 8.0 / took / LINK_BITS_PER_SECOND as f64,
+        bytes as f64 / plan.bulk_bytes as f64,
         percentile(&delays, 0.5),
         percentile(&delays, 0.99),
         delays.len() as f64 / positions.count() as f64,

@@ -136,6 +136,7 @@ fn connect_and_play(lab: &Lab, scenario: Scenario, plan: &Plan) -> io::Result<Ve
             thread::sleep(4 * LAG);
             let alone = scenarios::positions_p99(&lab.ledger());
 
+            let before = lab.network().stats().sent_bytes;
             let level = lab.message(BULK_CHANNEL, plan.bulk_bytes);
             let number = lab.ledger().len() - 1;
             let arrived_at = || lab.ledger()[number].arrived_at;
@@ -150,6 +151,7 @@ fn connect_and_play(lab: &Lab, scenario: Scenario, plan: &Plan) -> io::Result<Ve
                 writing.shutdown(std::net::Shutdown::Both)?;
                 join(writer).or_else(|error| if arrived_at().is_none() { Ok(()) } else { Err(error) })
             })?;
+            let bytes = lab.network().stats().sent_bytes - before;
             thread::sleep(10 * LAG);
             let ledger = lab.ledger();
             let began = ledger[number].sent_at;
@@ -157,7 +159,7 @@ fn connect_and_play(lab: &Lab, scenario: Scenario, plan: &Plan) -> io::Result<Ve
             let beside = ledger[number + 1..]
                 .iter()
                 .filter(|entry| end.is_none_or(|end| entry.sent_at <= end));
-            let mut figures = scenarios::bulk_figures(end.map(|end| end - began), plan, beside);
+            let mut figures = scenarios::bulk_figures(end.map(|end| end - began), plan, bytes, beside);
             figures.push(alone);
             Ok(figures)
         }
