@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::scenarios::{LAG, Plan, SCENARIOS};
+use crate::scenarios::{LAG, PATIENCE, Plan, SCENARIOS};
 use crate::table::{Row, table};
 
 /// Writes the page: for each scenario its rows, and what is to be said of TCP.
@@ -16,6 +16,7 @@ pub(crate) fn page(plan: &Plan, rows: &[Vec<Row>], tcp: &str, took: Duration) ->
          Every protocol plays the same traffic over the same simulated network, `crates/netsim`, in virtual time: \
          {lag} ms one way, seeds {seeds}.\n\
          A figure is the median over the seeds; max is the greatest over the seeds.\n\
+         A message that has not come after {patience} s, or whose connection was given up, has come \"never\".\n\
          The connection is made while the network is still good; then loss begins, in both directions.\n\
          Delays are one way, from `send` to the message being delivered in order.\n\
          Bytes are UDP payload in both directions, acknowledgements included, divided by what was sent.\n\n\
@@ -32,6 +33,7 @@ pub(crate) fn page(plan: &Plan, rows: &[Vec<Row>], tcp: &str, took: Duration) ->
         today = today(),
         took = took.as_secs(),
         lag = LAG.as_millis(),
+        patience = PATIENCE.as_secs(),
         seeds = seeds.join(", "),
         netplay = netplay_version(),
         enet = version("rusty_enet"),

@@ -1,7 +1,8 @@
 //! QUIC, by `quinn-proto`: a stream for each reliable channel, a datagram (RFC 9221) for each lossy message.
 //!
-//! The transport settings are quinn's defaults, and once more with another congestion controller. A message on a stream is preceded
-//! by its length in four bytes. The server accepts whoever comes, and counts its players when their handshakes are done.
+//! The transport settings are quinn's defaults, and once more with another congestion controller. A message on a stream is
+//! preceded by its length in four bytes. The server accepts whoever comes, and counts its players when their handshakes are
+//! done.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
