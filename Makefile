@@ -11,6 +11,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
+RIVALS_ARGS ?=
 SIM_ARGS ?=
 TEST_ARGS ?=
 
@@ -24,8 +25,8 @@ CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
-.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench sim golden fuzz corpus pictures \
-	lock clean
+.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench rivals sim golden fuzz \
+	corpus pictures lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,7 @@ check: check-rust check-python ## format, lints, types, docs and stubs: changes 
 check-rust:
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path crates/proto/fuzz/Cargo.toml --check
+	$(CARGO) fmt --manifest-path bench/rivals/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
@@ -62,11 +64,15 @@ fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend
 	$(CARGO) clippy --workspace --all-targets --locked --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path crates/proto/fuzz/Cargo.toml
+	$(CARGO) fmt --manifest-path bench/rivals/Cargo.toml
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
 bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, asyncio TCP and a plain socket, side by side
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
+
+rivals: ## netplay, ENet, renet, QUIC and, as root, TCP on bad networks: docs/rivals.md; RIVALS_ARGS=--quick only prints
+	$(CARGO) run --locked --release --quiet --manifest-path bench/rivals/Cargo.toml -- $(RIVALS_ARGS)
 
 sim: ## two endpoints on a bad network in virtual time; SIM_ARGS="--help" tells more
 	$(CARGO) run --locked --release --quiet -p netplay-proto --example sim -- $(SIM_ARGS)
@@ -96,7 +102,7 @@ lock: $(VENV)/.installed ## pins the newest versions of the tools in requirement
 	done
 
 clean: ## removes everything that these commands made
-	rm -rf $(VENV) $(VENV_PYGAME) .tools out target crates/proto/fuzz/target crates/proto/fuzz/artifacts
+	rm -rf $(VENV) $(VENV_PYGAME) .tools out target bench/rivals/target crates/proto/fuzz/target crates/proto/fuzz/artifacts
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis python/netplay/_core.*.so
 	find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
