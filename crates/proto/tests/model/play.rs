@@ -202,7 +202,7 @@ impl Play {
         let seat = self.reference.seats.get_mut(&end).unwrap();
         let (place, was_over) = (seat.place, matches!(seat.phase, Phase::Ended(_)));
         if !was_over {
-            seat.asked.get_or_insert(reason);
+            seat.asked.push(reason);
         }
         if reason == Reason::Closed {
             self.world.close(end, "that was it");
@@ -346,12 +346,15 @@ impl Play {
         }
         self.compare();
         let mut safe = self.world.ledger.living();
+        let all = safe.clone();
         safe.retain(|&(caller, called)| {
             let is_fine = |end: End| {
                 let seat = self.reference.seats.get(&end);
-                seat.is_some_and(|seat| seat.is_connected() && seat.phase == Phase::Connected && seat.asked.is_none())
+                seat.is_some_and(|seat| seat.is_connected() && seat.phase == Phase::Connected && seat.asked.is_empty())
             };
-            is_fine(caller) && is_fine(called) && !self.have_both_moved(caller, called)
+            // One whose answers were lost has begun anew, and what it began first dies.
+            let is_one = all.iter().filter(|(other, _)| *other == caller).count() == 1;
+            is_one && is_fine(caller) && is_fine(called) && !self.have_both_moved(caller, called)
         });
         for _ in 0..60 {
             self.world.run_for(SECOND);

@@ -20,6 +20,9 @@ use crate::world::End;
 /// What a reliable message costs beside its bytes while it waits.
 pub(crate) const MESSAGE_OVERHEAD: usize = 64;
 
+/// A caller asks at least this long for an answer to its last message before it begins anew.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 const MICROSECOND: Duration = Duration::from_micros(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +43,15 @@ pub(crate) struct Seat {
     /// Whether the process has crashed.
     pub(crate) is_dead: bool,
     mistake: Mistake,
-    /// What the game gave as a reason to end it.
-    pub(crate) asked: Option<Reason>,
+    /// What the game gave as reasons to end it; as long as it has not been told the end, it may give several.
+    pub(crate) asked: Vec<Reason>,
     /// Reliable bytes accepted for sending, with what each message costs beside.
     pub(crate) sent: usize,
     /// When the game was last told something.
     told_at: Duration,
+    made_at: Duration,
+    /// A call whose last message nobody answered is begun anew, and what came of the first is closed.
+    may_be_anew: bool,
 }
 
 impl Seat {
@@ -132,6 +138,9 @@ impl Reference {
             (phase, event) => panic!("{end:?} is {phase:?} and is told {event:?}"),
         };
         seat.told_at = now;
+        if matches!(event, Event::Connected { is_incoming: false, .. }) {
+            seat.may_be_anew = now - seat.made_at > PATIENCE;
+        }
     }
 
     /// Checks what came of a send.
@@ -178,20 +187,25 @@ impl Reference {
         } = seat.limits;
         let is_given = match reason {
             Reason::Internal => false,
-            Reason::Closed => seat.asked == Some(reason),
+            Reason::Closed => seat.asked.contains(&reason),
             Reason::TimedOut => {
                 seat.phase == Phase::Lost && (silence >= grace || moment.free_for <= grace + lost_after)
             }
             _ if !seat.is_connected() => true,
             // Its game has closed, or it has given up a call that we took for made.
-            Reason::Goodbye => {
-                others().any(|other| other.asked.is_some() || other.has_ended() || other.phase == Phase::Calling)
-            }
+            Reason::Goodbye => others().any(|other| {
+                let is_over = !other.asked.is_empty() || other.has_ended();
+                is_over || other.phase == Phase::Calling || other.may_be_anew
+            }),
             Reason::TooSlow => {
-                let is_slow = |seat: &Seat| seat.asked == Some(reason) || seat.sent > seat.limits.send_queue;
+                let is_slow = |seat: &Seat| seat.asked.contains(&reason) || seat.sent > seat.limits.send_queue;
                 seat.sent > send_queue || is_slow(seat) || others().any(is_slow)
             }
-            _ => seat.asked == Some(reason) || others().any(|other| other.asked == Some(reason)),
+            // Or the other has believed somebody who refused its call in our name.
+            _ => {
+                let gave = |seat: &Seat| seat.asked.contains(&reason) || seat.phase == Phase::Ended(reason);
+                gave(seat) || others().any(|other| gave(other) || other.phase == Phase::Calling)
+            }
         };
         let others: Vec<_> = others().collect();
         assert!(
@@ -208,9 +222,11 @@ impl Reference {
             is_caller,
             is_dead: false,
             mistake,
-            asked: None,
+            asked: Vec::new(),
             sent: 0,
             told_at: now,
+            made_at: now,
+            may_be_anew: false,
         };
         let old = self.seats.insert(end, seat);
         assert!(old.is_none(), "{end:?} is there already");

@@ -9,12 +9,16 @@ use crate::step::Step;
 /// How many sequences are tried.
 const MOST_ATTEMPTS: u32 = 400;
 
-/// Plays the steps; returns what failed.
-pub(crate) fn attempt(seed: u64, steps: &[Step]) -> Result<(), String> {
+/// Plays the steps; returns how many datagrams and events there were, or what failed.
+pub(crate) fn attempt(seed: u64, steps: &[Step]) -> Result<(u64, u64), String> {
     static FAILURE: Mutex<String> = Mutex::new(String::new());
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|info| *FAILURE.lock().unwrap() = info.to_string()));
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| Play::new(seed).run(steps)));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut play = Play::new(seed);
+        play.run(steps);
+        (play.world.traffic().0, play.world.log.len() as u64)
+    }));
     panic::set_hook(hook);
     outcome.map_err(|_| FAILURE.lock().unwrap().clone())
 }
@@ -32,7 +36,7 @@ pub(crate) fn shorten(seed: u64, mut steps: Vec<Step>, mut failure: String) -> (
             attempts += 1;
             match attempt(seed, &fewer) {
                 Err(other) => (steps, failure, has_helped) = (fewer, other, true),
-                Ok(()) => from += size,
+                Ok(_) => from += size,
             }
         }
         if size > 1 || !has_helped {

@@ -116,7 +116,16 @@ impl Step {
                 weights[kind]
             }
         });
-        (0..count).map(|_| Self::choose(&weights, &mut random)).collect()
+        // Most begin with somebody talking.
+        let first = [(1, 0), (2, 0), (3, 0), (2, 1)].map(|(from, to)| Self::Call {
+            from,
+            to,
+            timeout: MS * 20_000,
+            mistake: Mistake::None,
+        });
+        let mut steps: Vec<_> = first.into_iter().filter(|_| random.chance(0.7)).collect();
+        steps.resize_with(count as usize, || Self::choose(&weights, &mut random));
+        steps
     }
 
     fn choose(weights: &[u64; WEIGHTS.len()], random: &mut Random) -> Self {
@@ -192,7 +201,7 @@ impl Step {
 }
 
 /// How often each kind of step happens, in the order of [`Step::choose`].
-const WEIGHTS: [u64; 16] = [300, 400, 15, 5, 2, 8, 12, 8, 16, 6, 6, 12, 3, 12, 1, 60];
+const WEIGHTS: [u64; 16] = [300, 400, 30, 4, 2, 10, 15, 5, 20, 6, 5, 12, 2, 12, 1, 60];
 
 /// Picks one of several by their weights.
 fn pick<T: Copy>(random: &mut Random, choices: &[(u64, T)]) -> T {
