@@ -201,9 +201,7 @@ impl Play {
         let now = self.world.timestamp();
         let seat = self.reference.seats.get_mut(&end).unwrap();
         let (place, was_over) = (seat.place, matches!(seat.phase, Phase::Ended(_)));
-        if !was_over {
-            seat.asked.push(reason);
-        }
+        seat.asked.push(reason);
         if reason == Reason::Closed {
             self.world.close(end, "that was it");
         } else {
