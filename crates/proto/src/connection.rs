@@ -12,6 +12,8 @@
 //! ```
 
 mod packing;
+#[cfg(test)]
+mod payloads;
 mod timers;
 
 use std::time::Duration;
