@@ -38,7 +38,7 @@ const STEPS_A_RUN: u64 = 500;
 #[test]
 fn no_step_breaks_a_promise() {
     let seed = world::seed_from_environment();
-    let default = if seed.is_some() { STEPS_A_RUN } else { 100_000 };
+    let default = if seed.is_some() { STEPS_A_RUN } else { 200_000 };
     let steps = std::env::var("NETPLAY_STEPS").map_or(default, |steps| steps.parse().unwrap());
     let first = seed.unwrap_or(1);
     let (mut datagrams, mut events) = (0, 0);
