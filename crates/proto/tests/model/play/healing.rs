@@ -35,7 +35,11 @@ impl Play {
             };
             // One whose answers were lost has begun anew, and what it began first dies.
             let is_one = all.iter().filter(|(other, _)| *other == caller).count() == 1;
-            is_one && is_fine(caller) && is_fine(called) && !self.have_both_moved(caller, called)
+            is_one
+                && is_fine(caller)
+                && is_fine(called)
+                && !self.is_too_slow(caller, called)
+                && !self.have_both_moved(caller, called)
         });
         for _ in 0..60 {
             self.world.run_for(SECOND);
@@ -57,6 +61,15 @@ impl Play {
         self.check_the_living();
         self.check_silence();
         self.check_a_new_call();
+    }
+
+    /// Returns whether the path has been slower than what one of the two takes for lost. Who waits for an answer on
+    /// it is silent for as long as it takes, which may be too long for the other.
+    fn is_too_slow(&self, one: End, other: End) -> bool {
+        let rtt = self.world.stats(one).rtt.max(self.world.stats(other).rtt);
+        [one, other]
+            .iter()
+            .any(|end| rtt > self.reference.seats[end].limits.lost_after)
     }
 
     /// Returns whether each of two has an address that the other does not know: then nothing brings them together.
