@@ -136,7 +136,8 @@ impl Call {
         self.proof = None;
         self.finish = None;
         self.tries = 0;
-        self.next_try = now;
+        // Not before the other side can have taken note of our goodbye, in case that it has let us in.
+        self.next_try = now + FIRST_RETRY;
     }
 
     /// Adds a path to ask on, at once.

@@ -12,6 +12,8 @@
 //! ```
 
 mod packing;
+#[cfg(test)]
+mod payloads;
 mod timers;
 
 use std::time::Duration;
@@ -246,8 +248,13 @@ impl Connection {
 
     /// Takes note that the client has asked again to finish the handshake: our first packet has not reached it.
     pub(crate) fn handle_repeated_finish(&mut self) {
-        if self.stats.packets_received == 0 {
-            self.is_ping_due = true;
+        if self.stats.packets_received > 0 {
+            return;
+        }
+        match &mut self.state {
+            // A packet without the goodbye would tell one who is refused that it is in.
+            State::Closing { is_close_due, .. } => *is_close_due = true,
+            _ => self.is_ping_due = true,
         }
     }
 

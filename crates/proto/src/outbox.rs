@@ -452,7 +452,8 @@ impl Outbox {
 
     /// Packs the next fragment of a large message. Returns false if there is none that fits the room and the credit.
     fn pack_bulk(&mut self, end: usize, out: &mut Vec<u8>, carried: &mut Vec<Carried>) -> bool {
-        let Some(&id) = self.bulk.front() else { return false };
+        let Some(place) = self.next_bulk() else { return false };
+        let id = self.bulk[place];
         let Some(lane) = self.lanes.get_mut(id) else {
             return false;
         };
@@ -472,10 +473,6 @@ impl Outbox {
             return false;
         }
         if index == 0 {
-            // The receiver makes room for as much as two of the largest messages at once.
-            if self.bulk_begun > 0 && self.bulk_begun + size > 2 * self.remote_message_size {
-                return false;
-            }
             self.bulk_begun += size;
         }
         Chunk::Message(chunk).emit(out);
@@ -487,9 +484,26 @@ impl Outbox {
             lane.next_unsent += 1;
         }
         lane.is_listed = false;
-        self.bulk.pop_front();
+        self.bulk.remove(place);
         self.list(id);
         true
+    }
+
+    /// Returns the place of the lane whose turn it is: the first, unless the receiver has no room yet for another message. Then
+    /// those that have begun go on, and none that has not overtakes the first.
+    fn next_bulk(&mut self) -> Option<usize> {
+        for (place, &id) in self.bulk.iter().enumerate() {
+            let lane = self.lanes.get_mut(id)?;
+            let has_begun = lane.next_fragment > 0;
+            let size = lane.message(lane.next_unsent)?.data.len();
+            // The receiver makes room for as much as two of the largest messages at once.
+            let is_first =
+                place == 0 && (self.bulk_begun == 0 || self.bulk_begun + size <= 2 * self.remote_message_size);
+            if has_begun || is_first {
+                return Some(place);
+            }
+        }
+        None
     }
 
     /// Packs the next lossy message, or fragments of it. Returns false if there is none that fits.

@@ -135,6 +135,7 @@ pub(crate) fn conversation(data: &[u8]) {
 /// One side of a conversation, and what it must still hear.
 struct Side {
     endpoint: Endpoint,
+    /// The connection it speaks on: the newest, because a caller whom no answer reaches begins anew.
     id: Option<ConnectionId>,
     /// On the way to this side, oldest first.
     incoming: VecDeque<Vec<u8>>,
@@ -154,14 +155,15 @@ impl Side {
         }
     }
 
-    fn hear(&mut self) {
+    /// Takes in what there is to hear. Returns true if a caller has begun anew, who will not hear what was said before.
+    fn hear(&mut self) -> bool {
+        let mut is_anew = false;
         while let Some((id, event)) = self.endpoint.poll_event() {
             match event {
-                Event::Connected { .. } => {
-                    assert!(
-                        self.id.is_none_or(|known| known == id),
-                        "one call opened two connections"
-                    );
+                Event::Connected { is_incoming, .. } => {
+                    let is_other = self.id.is_some_and(|known| known != id);
+                    assert!(is_incoming || !is_other, "one call made two connections");
+                    is_anew |= is_other;
                     self.id = Some(id);
                 }
                 Event::Message {
@@ -170,10 +172,11 @@ impl Side {
                     data,
                     ..
                 } => self.hear_message(channel, delivery, &data),
-                Event::Disconnected { .. } => self.has_ended = true,
+                Event::Disconnected { .. } => self.has_ended |= self.id == Some(id),
                 Event::Lost { .. } | Event::Resumed { .. } => {}
             }
         }
+        is_anew
     }
 
     fn hear_message(&mut self, channel: u8, delivery: Delivery, data: &Bytes) {
@@ -275,7 +278,9 @@ impl Conversation {
             let incoming = &mut self.sides[1 - side].incoming;
             incoming.extend(sent);
             incoming.truncate(1000);
-            self.sides[side].hear();
+            if self.sides[side].hear() {
+                self.sides[1 - side].expected.clear();
+            }
         }
     }
 

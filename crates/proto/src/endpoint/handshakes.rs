@@ -311,6 +311,12 @@ impl Endpoint {
             self.calls.remove(&call.token);
             self.calls.insert(token, index);
             call.begin_anew(now, &self.config.identity, token, seed, connection.take_outbox());
+            // If it has let us in and only its answers are lost, it must not keep the seat for one who begins anew.
+            connection.refuse(now, Reason::NoAnswer, "it begins anew");
+            let mut bytes = Vec::new();
+            while let Some(path) = connection.poll_packet(now, &mut self.payload, &mut bytes) {
+                self.push_outgoing(path, std::mem::take(&mut bytes));
+            }
             let stage = Stage::Calling(call);
             self.slots[index] = Some(Slot { stage, ..slot });
         }

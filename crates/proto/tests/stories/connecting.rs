@@ -521,3 +521,41 @@ fn a_client_meets_the_restarted_server_after_a_new_call() {
     assert!(world.is_connected(new) && !world.is_connected(old), "{}", world.story());
     assert_eq!(world.ledger.undelivered(), 0);
 }
+
+#[test]
+fn a_caller_whom_no_answer_reaches_leaves_no_ghost_in_its_seat() {
+    let mut world = World::new(Conditions::lag(20 * MS));
+    world.ledger.allow_late_calls();
+    let server = world.listen_with(
+        Accept {
+            max_peers: 1,
+            ..terms()
+        },
+        Limits::default(),
+    );
+    let client = world.caller();
+    let node = world.node(client);
+    // The cookie and the reply arrive; that the caller is in, it does not hear for four seconds.
+    let mut answers = 0;
+    world.tamper = Some(Box::new(move |datagram| {
+        answers += u32::from(datagram.to == node);
+        let is_late = datagram.to == node && answers > 2 && datagram.at < 4 * SECOND;
+        if is_late { Fate::Drop } else { Fate::Pass }
+    }));
+    let end = world.call(client, server);
+    world.send(end, 1, Delivery::RELIABLE, "hello?");
+    world.run_for(6 * SECOND);
+    assert!(world.is_connected(end), "{}", world.story());
+    let [ghost, other] = world.connected_ends(server)[..] else {
+        panic!("{}", world.story())
+    };
+    assert!(matches!(
+        world.told(ghost).last(),
+        Some(Event::Disconnected {
+            reason: Reason::Goodbye,
+            ..
+        })
+    ));
+    assert!(world.is_connected(other));
+    assert_eq!(world.messages(other).len(), 1);
+}

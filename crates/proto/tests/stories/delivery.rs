@@ -370,3 +370,23 @@ fn numbers_survive_a_silence_of_one_direction_across_their_boundary() {
     assert!((1_490..=1_510).contains(&missing), "{missing} are missing");
     assert!(world.is_connected(end) && world.is_connected(other));
 }
+
+#[test]
+fn large_messages_on_several_channels_do_not_stop_each_other() {
+    let mut world = World::new(Conditions::lag(10 * MS));
+    let limits = Limits {
+        message_size: 64 * 1024,
+        ..Limits::default()
+    };
+    let server = world.listen_with(terms(), limits);
+    let client = world.caller();
+    let (end, other) = world.connect(client, server);
+    for channel in 0..5 {
+        for size in [65_000, 5_000, 60_000] {
+            let level = world.random_bytes(size);
+            world.send(end, channel, Delivery::RELIABLE, level);
+        }
+    }
+    world.run_until_delivered(5 * SECOND);
+    assert_eq!(world.messages(other).len(), 15);
+}

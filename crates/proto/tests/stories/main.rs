@@ -16,6 +16,7 @@ mod losses;
 mod properties;
 mod refusals;
 mod vanishing;
+#[allow(dead_code, reason = "the model, tests/model, needs more of it")]
 mod world;
 
 use std::time::Duration;

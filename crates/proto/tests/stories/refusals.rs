@@ -3,7 +3,7 @@
 use netplay_netsim::Conditions;
 use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Reason};
 
-use crate::world::{Side, World, terms};
+use crate::world::{Fate, Side, World, terms};
 use crate::{MS, SECOND};
 
 /// Calls and runs until the answer; returns the reason of the refusal.
@@ -169,4 +169,42 @@ fn a_side_that_only_calls_accepts_nobody() {
         world.story()
     );
     assert!(world.connected_ends(other).is_empty());
+}
+
+#[test]
+fn one_who_is_refused_is_never_told_that_it_is_in() {
+    let mut world = World::new(Conditions::lag(40 * MS));
+    let server = world.listen();
+    let client = world.caller();
+    let node = world.node(client);
+    world.tap = Some(Vec::new());
+    // A cookie, the reply, and then the refusal, which is lost.
+    let mut answers = 0;
+    world.tamper = Some(Box::new(move |datagram| {
+        answers += u32::from(datagram.to == node);
+        if answers == 3 { Fate::Drop } else { Fate::Pass }
+    }));
+    let options = Connect {
+        version: "2".into(),
+        ..world.call_options(server)
+    };
+    let end = world.call_with(client, options);
+    world.run_for(250 * MS);
+    // The network doubles the last message of the handshake.
+    let said = world.tap.take().into_iter().flatten();
+    let finish = said.filter(|datagram| datagram.from == node).last().unwrap();
+    world.tamper = None;
+    world.inject(server, node, &finish.bytes);
+    world.run_for(5 * SECOND);
+    let told = world.told(end);
+    assert!(
+        matches!(
+            told[..],
+            [Event::Disconnected {
+                reason: Reason::WrongVersion,
+                ..
+            }]
+        ),
+        "{told:?}"
+    );
 }

@@ -219,6 +219,29 @@ fn a_client_that_changes_its_address_keeps_its_connection() {
 }
 
 #[test]
+fn a_client_that_moves_to_a_slower_path_is_followed() {
+    let (mut world, end, other) = connected();
+    world.play(2 * SECOND, TICK, |world, tick| {
+        world.send(end, 1, Delivery::RELIABLE, vec![tick as u8; 20]);
+    });
+    let server = world.node(other.side);
+    world
+        .network
+        .set_conditions_between(server, 500, Conditions::lag(10 * LAG));
+    world.move_to(end.side, 500);
+    let sent_before = world.traffic().0;
+    world.send(end, 1, Delivery::RELIABLE, "I am on the train now");
+    world.run_for(2 * SECOND);
+    let path = world.endpoint(other.side).connection_path(other.id).unwrap();
+    assert_eq!(path, crate::world::path_to(500));
+    world.run_until_delivered(SECOND);
+    world.run_for(20 * SECOND);
+    let sent = world.traffic().0 - sent_before;
+    assert!(sent < 120, "{sent} datagrams in 22 idle seconds");
+    assert_eq!((world.told(end).len(), world.told(other).len()), (1, 1));
+}
+
+#[test]
 fn times_follow_the_limits() {
     let mut world = World::new(Conditions::lag(LAG));
     let limits = Limits {

@@ -22,6 +22,9 @@ pub(crate) struct Ledger {
     /// Calls that the called side has not yet told of: from where, by which name.
     calls: BTreeMap<(Node, String), Vec<End>>,
     pairs: BTreeMap<End, End>,
+    /// Callers by names that nobody else has, see [`Self::allow_late_calls`], and by whom each was heard.
+    unique_names: Option<BTreeMap<String, End>>,
+    heard_by: BTreeMap<End, Vec<End>>,
     lines: BTreeMap<(End, u8, Delivery), Line>,
     undelivered: usize,
 }
@@ -64,7 +67,43 @@ impl Ledger {
         line.map_or((0, 0), |line| (line.next_to_send, line.on_the_way.len() as u64))
     }
 
+    /// Says that every call has a name of its own. Then a call may be heard of after its caller has moved or given up; and more
+    /// than once, because a caller whom no answer reaches begins anew: whom it talks with shows when it hears something.
+    pub(crate) fn allow_late_calls(&mut self) {
+        self.unique_names = Some(BTreeMap::new());
+    }
+
+    /// Returns the connections of which both ends have been told and neither that it is over, the caller's first.
+    pub(crate) fn living(&self) -> Vec<(End, End)> {
+        let heard = self
+            .heard_by
+            .iter()
+            .flat_map(|(&caller, ends)| ends.iter().map(move |&end| (caller, end)));
+        heard
+            .filter(|&(caller, end)| self.is_connected(caller) && self.is_connected(end))
+            .collect()
+    }
+
+    /// Returns the ends that know of a call, or the end that made it.
+    pub(crate) fn others(&self, end: End) -> Vec<End> {
+        let callers = self.heard_by.get(&end).cloned();
+        callers.unwrap_or_else(|| self.other(end).into_iter().collect())
+    }
+
+    /// Returns how many reliable messages an end has sent that have not arrived.
+    pub(crate) fn undelivered_from(&self, end: End) -> usize {
+        let lines = self.lines.iter().filter(|((sender, ..), _)| *sender == end);
+        lines
+            .filter(|((.., delivery), _)| !delivery.is_lossy)
+            .map(|(_, line)| line.on_the_way.len())
+            .sum()
+    }
+
     pub(crate) fn handle_call(&mut self, end: End, node: Node, name: String) {
+        if let Some(names) = &mut self.unique_names {
+            assert!(names.insert(name, end).is_none(), "two calls under one name");
+            return;
+        }
         self.calls.entry((node, name)).or_default().push(end);
     }
 
@@ -98,6 +137,14 @@ impl Ledger {
                 let Address::Virtual(node) = path.remote else {
                     panic!("no such path: {path:?}")
                 };
+                if let Some(names) = &self.unique_names {
+                    let caller = names.get(remote_name).copied();
+                    let caller = caller.unwrap_or_else(|| panic!("nobody called as {remote_name:?}"));
+                    self.pairs.entry(caller).or_insert(end);
+                    self.pairs.insert(end, caller);
+                    self.heard_by.entry(caller).or_default().push(end);
+                    return None;
+                }
                 let calls = self.calls.get_mut(&(node, remote_name.clone()));
                 let caller = calls.and_then(|calls| if calls.is_empty() { None } else { Some(calls.remove(0)) });
                 let caller = caller.unwrap_or_else(|| panic!("nobody called as {remote_name:?} from {path:?}"));
@@ -136,6 +183,7 @@ impl Ledger {
             .get(&end)
             .copied()
             .expect("a message comes after `Connected`");
+        let sender = self.find_sender(end, sender, (channel, delivery), sequence_id, data);
         let what = || format!("{end:?} at {now:?}, channel {channel}, {delivery:?}, message {sequence_id}");
         let line = self.lines.get_mut(&(sender, channel, delivery));
         let line = line.unwrap_or_else(|| panic!("{}: nothing was sent there", what()));
@@ -161,5 +209,27 @@ impl Ledger {
         line.next_to_arrive = sequence_id + 1;
         self.undelivered -= usize::from(!delivery.is_lossy);
         now - sent_at
+    }
+
+    /// Returns which of those who heard a caller has said this; the caller stays with it from then on.
+    fn find_sender(
+        &mut self,
+        end: End,
+        paired: End,
+        (channel, delivery): (u8, Delivery),
+        sequence_id: u64,
+        data: &Bytes,
+    ) -> End {
+        let Some(heard_by) = self.heard_by.get(&end).filter(|heard_by| heard_by.len() > 1) else {
+            return paired;
+        };
+        let has_said = |sender: &End| {
+            let line = self.lines.get(&(*sender, channel, delivery));
+            line.and_then(|line| line.on_the_way.get(&sequence_id))
+                .is_some_and(|(_, sent)| sent == data)
+        };
+        let sender = heard_by.iter().copied().find(has_said).unwrap_or(paired);
+        self.pairs.insert(end, sender);
+        sender
     }
 }

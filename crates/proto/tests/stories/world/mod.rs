@@ -3,7 +3,7 @@
 //! A [`World`] knows the public face of `netplay_proto` and `netsim`; it must not know how either works inside. A *side* is one
 //! endpoint at one node of the network, an [`End`] is one connection as one side sees it. Whatever a test is about, the world
 //! checks what must always hold, see [`Ledger`](crate::world::ledger::Ledger), and that no endpoint sends a datagram of more
-//! than 1200 bytes or asks to be woken in the past for ever.
+//! than 1200 bytes or asks to be woken at once again and again.
 //!
 //! When a test fails, the world prints its seed and the command that repeats it.
 
@@ -70,13 +70,23 @@ struct Member {
     node: Node,
     identity: Identity,
     takes_events: bool,
+    /// Whether its process runs. Meanwhile datagrams wait in the buffer of its socket, and timers pass.
+    is_driven: bool,
+    buffer: Vec<(Node, Bytes)>,
     timeout: Option<Duration>,
+    /// How often in a row it wanted to be polled again at once.
+    due_polls: u32,
 }
+
+/// Datagrams that wait in the buffer of a socket which nobody reads; what comes then is lost.
+const SOCKET_BUFFER: usize = 256;
 
 /// Several endpoints on a bad network in virtual time.
 pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) seed: u64,
+    /// Whether a failure is told by somebody else.
+    pub(crate) is_quiet: bool,
     pub(crate) network: Network<Bytes>,
     pub(crate) random: Random,
     /// Every event taken out so far, oldest first.
@@ -110,6 +120,7 @@ impl World {
         Self {
             now: Duration::ZERO,
             seed,
+            is_quiet: false,
             network: Network::new(conditions, random.next_u64()),
             random,
             log: Vec::new(),
@@ -166,7 +177,10 @@ impl World {
             node,
             identity,
             takes_events: true,
+            is_driven: true,
+            buffer: Vec::new(),
             timeout: None,
+            due_polls: 0,
         });
         self.at_node.insert(node, side);
         self.dirty.insert(side);
@@ -205,6 +219,25 @@ impl World {
     /// Lets the game of a side take its events, or not: a loading screen. The endpoint itself goes on.
     pub(crate) fn set_takes_events(&mut self, side: Side, takes_events: bool) {
         self.members[side].takes_events = takes_events;
+        self.dirty.insert(side);
+    }
+
+    /// Stops the whole process of a side, or lets it go on: a laptop that sleeps. What came meanwhile is read then, before the
+    /// timers that passed are looked at or after.
+    pub(crate) fn set_driven(&mut self, side: Side, is_driven: bool, are_timers_first: bool) {
+        self.members[side].is_driven = is_driven;
+        if !is_driven {
+            return;
+        }
+        if are_timers_first {
+            self.poll_side(side);
+        }
+        let now = self.timestamp();
+        for (from, bytes) in std::mem::take(&mut self.members[side].buffer) {
+            if let Some(endpoint) = &mut self.members[side].endpoint {
+                endpoint.handle_datagram(now, path_to(from), &bytes);
+            }
+        }
         self.dirty.insert(side);
     }
 
@@ -371,7 +404,11 @@ impl World {
         while let Some((from, to, bytes)) = self.network.receive(self.now) {
             // To a node where nobody is, it goes unheard.
             if let Some(&side) = self.at_node.get(&to) {
-                self.endpoint(side).handle_datagram(now, path_to(from), &bytes);
+                if self.members[side].is_driven {
+                    self.endpoint(side).handle_datagram(now, path_to(from), &bytes);
+                } else if self.members[side].buffer.len() < SOCKET_BUFFER {
+                    self.members[side].buffer.push((from, bytes));
+                }
             }
         }
         while let Some((_, side)) = self.wake_ups.first().copied().filter(|&(at, _)| at <= self.now) {
@@ -397,6 +434,9 @@ impl World {
     }
 
     fn poll_side(&mut self, side: Side) {
+        if !self.members[side].is_driven {
+            return;
+        }
         let now = self.timestamp();
         let from = self.members[side].node;
         if let Some(old) = self.members[side].timeout.take() {
@@ -441,6 +481,14 @@ impl World {
         };
         self.members[side].endpoint = Some(endpoint);
         if let Some(when) = timeout {
+            // News may make a timer due that was not: then the next poll must do something about it.
+            let is_due = when <= now;
+            let due_polls = &mut self.members[side].due_polls;
+            *due_polls = if is_due { *due_polls + 1 } else { 0 };
+            assert!(
+                *due_polls < 4,
+                "side {side} wants to be woken at {when:?}, now, and does nothing then"
+            );
             let when = Duration::from_micros(when.as_micros()).max(self.now);
             self.members[side].timeout = Some(when);
             self.wake_ups.insert((when, side));
@@ -490,7 +538,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.is_quiet {
             let thread = std::thread::current();
             let (seed, file, test) = (self.seed, env!("CARGO_CRATE_NAME"), thread.name().unwrap_or_default());
             eprintln!("failed at {:?} with seed {seed}; this repeats it:", self.now);
