@@ -15,6 +15,7 @@ mod hostile;
 mod losses;
 mod properties;
 mod refusals;
+mod rogue;
 mod vanishing;
 mod world;
 
