@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     replies: u32,
     replied_at: Timestamp,
     expires: Timestamp,
+    /// The client's last message has come and was not authentic.
+    pub(crate) has_failed: bool,
 }
 
 /// What a handshake ends with.
@@ -76,6 +78,7 @@ impl Answer {
             replies: 0,
             replied_at: now,
             expires: now + ANSWER_TIME,
+            has_failed: false,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::address::Path;
+use crate::door::HandshakeRate;
 
 /// A 32-byte X25519 key, public or secret by context.
 pub type Key = [u8; 32];
@@ -76,6 +77,8 @@ pub struct Limits {
     /// How many bytes of copies against loss may be sent for each byte of small reliable messages, while a path loses
     /// packets; 0.0 sends none.
     pub copies: f64,
+    /// How many handshakes one host may begin.
+    pub handshakes: HandshakeRate,
 }
 
 impl Default for Limits {
@@ -86,6 +89,7 @@ impl Default for Limits {
             grace: Duration::from_secs(30),
             send_queue: 64 * 1024 * 1024,
             copies: 4.0,
+            handshakes: HandshakeRate::default(),
         }
     }
 }

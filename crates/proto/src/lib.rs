@@ -15,6 +15,7 @@
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
+//! | [`block`], [`bans`], `door` | one host's addresses; who may not come in; who may begin a handshake now |
 //! | `noise`, `cookie`, `replay` | its cryptography, the proof of a return path, packets that count once |
 //! | `connection` | one connection: packets in and out, timers, the goodbye |
 //! | `outbox`, `intake`, `inbox` | messages on their way out, on their way in, and waiting for the game |
@@ -28,6 +29,8 @@
 mod acks;
 pub mod address;
 mod answer;
+pub mod bans;
+pub mod block;
 mod call;
 pub mod config;
 mod congestion;
@@ -35,6 +38,7 @@ mod connection;
 mod cookie;
 mod copies;
 mod credit;
+mod door;
 pub mod endpoint;
 mod flight;
 mod inbox;
@@ -55,7 +59,10 @@ pub mod time;
 pub mod wire;
 
 pub use address::{Address, Path};
+pub use bans::{Ban, Bans, NoBan, TooManyBans};
+pub use block::{Block, NoBlock};
 pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};
+pub use door::HandshakeRate;
 pub use endpoint::{ConnectionId, Endpoint, Output};
 pub use message::{Delivery, Event, Kind, Message, SendError};
 pub use reason::Reason;

@@ -34,11 +34,13 @@ pub enum Reason {
     Internal,
     /// A message waited for the connection that the other side turned out not to accept, for its size.
     TooLarge,
+    /// The listener has banned this address or key.
+    Banned,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Closed,
         Self::Goodbye,
         Self::TimedOut,
@@ -53,6 +55,7 @@ impl Reason {
         Self::TooSlow,
         Self::Internal,
         Self::TooLarge,
+        Self::Banned,
     ];
 
     /// Returns the name a game sees.
@@ -72,6 +75,7 @@ impl Reason {
             Self::TooSlow => "too slow",
             Self::Internal => "internal",
             Self::TooLarge => "too large",
+            Self::Banned => "banned",
         }
     }
 
@@ -92,6 +96,7 @@ impl Reason {
             Self::TooSlow => 11,
             Self::Internal => 12,
             Self::TooLarge => 13,
+            Self::Banned => 14,
         }
     }
 
@@ -105,7 +110,8 @@ impl Reason {
                 | Self::WrongProtocol
                 | Self::BadData
                 | Self::TooSlow
-                | Self::TooLarge),
+                | Self::TooLarge
+                | Self::Banned),
             ) => reason,
             _ => Self::Goodbye,
         }

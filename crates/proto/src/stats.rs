@@ -46,6 +46,10 @@ pub struct EndpointStats {
     pub cookies_sent: u64,
     /// Handshakes refused, for any reason.
     pub refused: u64,
+    /// Handshakes not answered because their host has begun too many, see [`HandshakeRate`](crate::HandshakeRate).
+    pub handshakes_limited: u64,
+    /// Handshakes refused and connections closed because of a ban.
+    pub banned: u64,
     /// Connections closed because the remote side broke the rules.
     pub violations: u64,
 }

@@ -11,6 +11,7 @@ mod bounds;
 mod closing;
 mod connecting;
 mod delivery;
+mod doors;
 mod hostile;
 mod losses;
 mod properties;

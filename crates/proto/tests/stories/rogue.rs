@@ -25,6 +25,8 @@ pub(crate) struct Victim {
     pub(crate) now: Timestamp,
     pub(crate) events: Vec<(ConnectionId, Event)>,
     pub(crate) takes_events: bool,
+    /// Where it has sent its datagrams, in order.
+    pub(crate) to: Vec<Path>,
 }
 
 impl Victim {
@@ -43,6 +45,7 @@ impl Victim {
             now: Timestamp::from_millis(1000),
             events: Vec::new(),
             takes_events: true,
+            to: Vec::new(),
         }
     }
 
@@ -52,8 +55,9 @@ impl Victim {
             self.endpoint.handle_datagram(self.now, from, datagram);
         }
         let mut said = Vec::new();
-        while let Output::Datagram { bytes, .. } = self.endpoint.poll_output(self.now) {
+        while let Output::Datagram { path, bytes } = self.endpoint.poll_output(self.now) {
             said.push(bytes.to_vec());
+            self.to.push(path);
         }
         while self.takes_events
             && let Some(event) = self.endpoint.poll_event()
@@ -124,6 +128,25 @@ impl Rogue {
             .unwrap();
         self.next_number += 1;
         bytes
+    }
+
+    /// Opens the packets among these datagrams that are for this connection, and returns the reasons of the goodbyes in them.
+    pub(crate) fn reasons(&self, datagrams: &[Vec<u8>]) -> Vec<u8> {
+        let mut reasons = Vec::new();
+        for datagram in datagrams {
+            let Ok(Datagram::Packet { header, sealed }) = Datagram::parse(datagram) else {
+                continue;
+            };
+            let mut payload = vec![0; sealed.len()];
+            let number = u64::from(header.number);
+            if let Ok(len) = self.session.read_message(number, sealed, &mut payload) {
+                reasons.extend(Chunk::parse_all(&payload[..len]).filter_map(|chunk| match chunk {
+                    Ok(Chunk::Close { reason, .. }) => Some(reason),
+                    _ => None,
+                }));
+            }
+        }
+        reasons
     }
 
     pub(crate) fn say(&mut self, victim: &mut Victim, chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
