@@ -26,17 +26,22 @@ impl Roaming {
     /// Takes note that the newest packet came by another path. Somebody who only copies packets cannot answer there.
     /// `token` must be random.
     pub(crate) fn consider(&mut self, now: Timestamp, path: Path, token: u64, rtt: &RttEstimator) {
-        let is_asked = self
-            .candidate
-            .as_ref()
-            .is_some_and(|candidate| candidate.path == path && now - candidate.asked_at < rtt.smoothed());
-        if !is_asked {
-            self.candidate = Some(Candidate {
-                path,
-                token,
-                asked_at: now,
-                is_check_due: true,
-            });
+        match &mut self.candidate {
+            // With the same token: an answer that takes longer than the old path did is as good.
+            Some(candidate) if candidate.path == path => {
+                if now - candidate.asked_at >= rtt.smoothed() {
+                    candidate.asked_at = now;
+                    candidate.is_check_due = true;
+                }
+            }
+            _ => {
+                self.candidate = Some(Candidate {
+                    path,
+                    token,
+                    asked_at: now,
+                    is_check_due: true,
+                });
+            }
         }
     }
 
