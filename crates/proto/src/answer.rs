@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::address::Path;
 use crate::call::{FIRST_RTT_GUESS, MAX_FIRST_RTT, prologue};
 use crate::config::{Accept, Identity, Key};
-use crate::noise::{Handshake, NotAuthentic, Session};
+use crate::noise::{Handshake, NotAuthentic};
+use crate::session::Session;
 use crate::time::Timestamp;
 use crate::wire::{Datagram, Introduction};
 

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use crate::address::Path;
 use crate::config::{Connect, Identity, Key};
-use crate::noise::{Handshake, Session};
+use crate::noise::Handshake;
 use crate::outbox::Outbox;
+use crate::session::Session;
 use crate::time::Timestamp;
 use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION};
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::address::Path;
 use crate::door::HandshakeRate;
+use crate::session::Renewal;
 
 /// A 32-byte X25519 key, public or secret by context.
 pub type Key = [u8; 32];
@@ -79,6 +80,8 @@ pub struct Limits {
     pub copies: f64,
     /// How many handshakes one host may begin.
     pub handshakes: HandshakeRate,
+    /// When keys are renewed.
+    pub renewal: Renewal,
 }
 
 impl Default for Limits {
@@ -90,6 +93,7 @@ impl Default for Limits {
             send_queue: 64 * 1024 * 1024,
             copies: 4.0,
             handshakes: HandshakeRate::default(),
+            renewal: Renewal::default(),
         }
     }
 }

@@ -27,12 +27,12 @@ use crate::inbox::Inbox;
 use crate::intake::{Intake, Violation};
 use crate::loss::{Lost, PathLoss};
 use crate::message::{Event, Message, SendError};
-use crate::noise::Session;
 use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::replay::ReplayWindow;
 use crate::roaming::Roaming;
 use crate::rtt::RttEstimator;
+use crate::session::Session;
 use crate::stats::ConnectionStats;
 use crate::time::Timestamp;
 use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader, printable};
@@ -117,13 +117,14 @@ impl Connection {
         let Opening {
             now,
             id,
-            session,
+            mut session,
             remote_id,
             path,
             is_client,
             first_rtt,
             outbox,
         } = opening;
+        session.set_renewal(limits.renewal);
         Self {
             id,
             session,
@@ -182,6 +183,7 @@ impl Connection {
             copied: self.outbox.copied,
             queued_bytes: self.outbox.queued_bytes(),
             lossy_dropped: self.stats.lossy_dropped + self.outbox.lossy_dropped,
+            keys_renewed: self.session.renewals(),
             ..self.stats.clone()
         }
     }
@@ -271,7 +273,7 @@ impl Connection {
     /// Opens a packet: puts its chunks into `payload` and returns its number, None if it is not authentic or not new.
     pub(crate) fn open_packet(&mut self, header: PacketHeader, sealed: &[u8], payload: &mut Vec<u8>) -> Option<u64> {
         let number = header.whole_number(self.replay.expected());
-        if !self.replay.is_new(number) || self.session.open(number, sealed, payload).is_err() {
+        if !self.replay.is_new(number) || self.session.open(number, header.is_odd_phase, sealed, payload).is_err() {
             self.stats.bad_packets += 1;
             return None;
         }
@@ -279,6 +281,11 @@ impl Connection {
         self.stats.packets_received += 1;
         self.stats.bytes_received += (PacketHeader::MAX_LEN - if header.is_long { 0 } else { 2 } + sealed.len()) as u64;
         Some(number)
+    }
+
+    /// Returns true if so many packets were forged that the connection must end.
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.session.is_worn_out()
     }
 
     /// Takes note of an authentic packet from another path: if it is the newest, the remote side may have moved there.
@@ -406,6 +413,7 @@ impl Connection {
                 Carried::Credit => (),
             })
             .ok_or(Violation("an acknowledgement of a packet never sent"))?;
+        self.session.handle_acked(ack.largest);
         if let Some(sample) = outcome.rtt_sample {
             self.rtt.update(now, sample, ack.delay.min(MAX_LAZY_DELAY * 2));
         }

@@ -363,6 +363,10 @@ impl Endpoint {
             return false;
         };
         let Some(number) = connection.open_packet(header, sealed, &mut self.payload) else {
+            if connection.is_worn_out() {
+                let id = slot.id;
+                self.end(now, id, Reason::BadData, "too many packets were forged", false);
+            }
             return false;
         };
         let payload = std::mem::take(&mut self.payload);

@@ -16,7 +16,8 @@
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
 //! | [`block`], [`bans`], `door` | one host's addresses; who may not come in; who may begin a handshake now |
-//! | `noise`, `cookie`, `replay` | its cryptography, the proof of a return path, packets that count once |
+//! | `noise`, `cookie` | its cryptography, the proof of a return path |
+//! | `session`, `replay` | the keys it ends with and their renewal, packets that count once |
 //! | `connection` | one connection: packets in and out, timers, the goodbye |
 //! | `outbox`, `intake`, `inbox` | messages on their way out, on their way in, and waiting for the game |
 //! | `lane`, `credit` | one channel and delivery; what a remote side may make us hold |
@@ -54,6 +55,7 @@ mod recent;
 mod replay;
 mod roaming;
 mod rtt;
+mod session;
 pub mod stats;
 pub mod time;
 pub mod wire;
@@ -66,5 +68,6 @@ pub use door::HandshakeRate;
 pub use endpoint::{ConnectionId, Endpoint, Output};
 pub use message::{Delivery, Event, Kind, Message, SendError};
 pub use reason::Reason;
+pub use session::Renewal;
 pub use stats::{ConnectionStats, EndpointStats};
 pub use time::Timestamp;

@@ -35,6 +35,8 @@ pub struct ConnectionStats {
     pub lossy_dropped: u64,
     /// Packets with our connection id that did not authenticate or had arrived before.
     pub bad_packets: u64,
+    /// How often the keys were renewed.
+    pub keys_renewed: u64,
 }
 
 /// Numbers about an endpoint since it was made.

@@ -80,6 +80,7 @@ fn a_server_that_accepts_anything_is_sent_no_more_than_the_protocol_allows() {
         receiver_id: Introduction::parse(&buffer[..len]).unwrap().connection_id,
         session: noise.into_stateless_transport_mode().unwrap(),
         next_number: 0,
+        is_odd_phase: false,
     };
     rogue.say(&mut victim, &[Chunk::Ping]);
     assert!(matches!(victim.events[0].1, Event::Connected { .. }));
@@ -172,6 +173,7 @@ fn peers_that_come_and_go_do_not_fill_the_inbox_of_a_game_that_sleeps() {
             receiver_id,
             session,
             next_number: 0,
+            is_odd_phase: false,
         };
         for sequence_id in 0..800 {
             rogue.say(&mut victim, &[whole(Delivery::RELIABLE, sequence_id, &[0; 1000])]);

@@ -16,6 +16,7 @@ mod hostile;
 mod losses;
 mod properties;
 mod refusals;
+mod renewal;
 mod rogue;
 mod vanishing;
 mod world;

@@ -15,7 +15,7 @@ use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, StatelessTransportState};
 
-use crate::world::path_to;
+use crate::world::{path_to, terms};
 
 pub(crate) const NO_PASSWORD: Key = [0; 32];
 
@@ -34,11 +34,19 @@ impl Victim {
         Self::new(Some(accept))
     }
 
+    pub(crate) fn with_limits(limits: Limits) -> Self {
+        Self::new_with(Some(terms()), limits)
+    }
+
     pub(crate) fn new(accept: Option<Accept>) -> Self {
+        Self::new_with(accept, Limits::default())
+    }
+
+    fn new_with(accept: Option<Accept>, limits: Limits) -> Self {
         let config = EndpointConfig {
             identity: Identity::from_secret([1; 32]),
             accept,
-            limits: Limits::default(),
+            limits,
         };
         Self {
             endpoint: Endpoint::new(config, [1; 32]),
@@ -96,6 +104,7 @@ pub(crate) struct Rogue {
     pub(crate) receiver_id: u32,
     pub(crate) session: StatelessTransportState,
     pub(crate) next_number: u64,
+    pub(crate) is_odd_phase: bool,
 }
 
 impl Rogue {
@@ -115,12 +124,17 @@ impl Rogue {
             receiver_id,
             session,
             next_number: 0,
+            is_odd_phase: false,
         }
     }
 
     pub(crate) fn packet(&mut self, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        PacketHeader::new(self.receiver_id, self.next_number, 1 << 20).emit(&mut bytes);
+        PacketHeader {
+            is_odd_phase: self.is_odd_phase,
+            ..PacketHeader::new(self.receiver_id, self.next_number, 1 << 20)
+        }
+        .emit(&mut bytes);
         let start = bytes.len();
         bytes.resize(start + payload.len() + 16, 0);
         self.session
