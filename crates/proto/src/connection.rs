@@ -28,6 +28,7 @@ use crate::intake::{Intake, Violation};
 use crate::loss::{Lost, PathLoss};
 use crate::message::{Event, Message, SendError};
 use crate::outbox::Outbox;
+use crate::rates::Rates;
 use crate::reason::Reason;
 use crate::replay::ReplayWindow;
 use crate::roaming::Roaming;
@@ -35,7 +36,7 @@ use crate::rtt::RttEstimator;
 use crate::session::Session;
 use crate::stats::ConnectionStats;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, MAX_DATAGRAM, PacketHeader, printable};
+use crate::wire::{Chunk, MAX_DATAGRAM, MessageChunk, PacketHeader, Part, printable};
 
 /// How long a close waits for reliable messages to be acknowledged.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -110,6 +111,9 @@ pub(crate) struct Connection {
     copies: Copies,
     carried: Vec<Carried>,
     has_violated: bool,
+    /// None if the remote side may send as fast as it can.
+    rates: Option<Box<Rates>>,
+    was_too_fast: bool,
 }
 
 impl Connection {
@@ -154,6 +158,8 @@ impl Connection {
             copies: Copies::new(limits.copies),
             carried: Vec::new(),
             has_violated: false,
+            rates: Rates::new(limits.incoming, limits.lost_after + limits.grace).map(Box::new),
+            was_too_fast: false,
         }
     }
 
@@ -172,6 +178,11 @@ impl Connection {
     /// Returns true once if the remote side has broken a rule since the last call.
     pub(crate) fn take_violation(&mut self) -> bool {
         std::mem::take(&mut self.has_violated)
+    }
+
+    /// Returns true once if the remote side has sent far more than it may.
+    pub(crate) fn take_excess(&mut self) -> bool {
+        std::mem::take(&mut self.was_too_fast)
     }
 
     pub(crate) fn stats(&self) -> ConnectionStats {
@@ -378,21 +389,54 @@ impl Connection {
             Chunk::Close { reason, detail } => self.handle_close(now, *reason, detail, inbox),
             // Once we have said that we close, what still arrives is acknowledged and dropped.
             Chunk::Message(_) | Chunk::Parity(_) if !self.is_open() => (),
-            Chunk::Message(message) => {
-                let (stats, id) = (&mut self.stats, self.id);
-                self.intake.handle(message, |delivered| {
-                    stats.messages_received += 1;
-                    stats.lossy_dropped += inbox.push_message(id, delivered);
-                })?;
-            }
+            Chunk::Message(message) => self.handle_message(now, message, inbox)?,
             Chunk::Parity(parity) => {
-                let (stats, id) = (&mut self.stats, self.id);
+                let (stats, id, rates) = (&mut self.stats, self.id, &mut self.rates);
                 self.intake.handle_parity(parity, |delivered| {
                     stats.messages_received += 1;
                     stats.recovered += 1;
+                    // It was a reliable message, so it counts and is not dropped.
+                    if let Some(rates) = rates {
+                        rates.handle(now, 1, delivered.data.len());
+                        rates.admit(now, delivered.data.len(), false);
+                    }
                     inbox.push_message(id, delivered);
                 })?;
             }
+        }
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        now: Timestamp,
+        message: &MessageChunk<'_>,
+        inbox: &mut Inbox,
+    ) -> Result<(), Violation> {
+        let (stats, id, rates) = (&mut self.stats, self.id, &mut self.rates);
+        let is_lossy = message.delivery.is_lossy;
+        // What is lossy comes once. What is reliable may come again for netplay's own reasons, and counts when it is delivered.
+        if is_lossy && let Some(rates) = rates {
+            let is_first = matches!(message.part, Part::Whole | Part::Fragment { index: 0, .. });
+            rates.handle(now, u64::from(is_first), message.data.len());
+        }
+        self.intake.handle(message, |delivered| {
+            if let Some(rates) = rates {
+                let size = delivered.data.len();
+                if !is_lossy {
+                    rates.handle(now, 1, size);
+                }
+                if !rates.admit(now, size, is_lossy) {
+                    stats.over_rate += 1;
+                    return;
+                }
+            }
+            stats.messages_received += 1;
+            stats.lossy_dropped += inbox.push_message(id, delivered);
+        })?;
+        if let Some(detail) = self.rates.as_ref().and_then(|rates| rates.excess()) {
+            self.was_too_fast = true;
+            self.abort(now, Reason::TooFast, &detail, inbox);
         }
         Ok(())
     }

@@ -385,6 +385,7 @@ impl Endpoint {
             }
             connection.handle_payload(now, path, number, &payload, &mut self.inbox);
             self.stats.violations += u64::from(connection.take_violation());
+            self.stats.too_fast += u64::from(connection.take_excess());
             if !connection.is_open() {
                 self.forget_established(id);
             }

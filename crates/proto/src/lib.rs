@@ -20,7 +20,7 @@
 //! | `session`, `replay` | the keys it ends with and their renewal, packets that count once |
 //! | `connection` | one connection: packets in and out, timers, the goodbye |
 //! | `outbox`, `intake`, `inbox` | messages on their way out, on their way in, and waiting for the game |
-//! | `lane`, `credit` | one channel and delivery; what a remote side may make us hold |
+//! | `lane`, `credit`, `rates` | one channel and delivery; what a remote side may make us hold, and how fast it may send |
 //! | `flight`, `acks`, `ranges`, `rtt` | packets under way, acknowledgements owed, the round trip |
 //! | `congestion` | how much may be under way |
 //! | `loss`, `copies` | what the path loses, and what is sent once more because of it |
@@ -50,6 +50,7 @@ pub mod message;
 mod noise;
 mod outbox;
 mod ranges;
+mod rates;
 pub mod reason;
 mod recent;
 mod replay;
@@ -67,6 +68,7 @@ pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};
 pub use door::HandshakeRate;
 pub use endpoint::{ConnectionId, Endpoint, Output};
 pub use message::{Delivery, Event, Kind, Message, SendError};
+pub use rates::IncomingRate;
 pub use reason::Reason;
 pub use session::Renewal;
 pub use stats::{ConnectionStats, EndpointStats};

@@ -36,11 +36,13 @@ pub enum Reason {
     TooLarge,
     /// The listener has banned this address or key.
     Banned,
+    /// The other side sent far more than it may, for long.
+    TooFast,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Closed,
         Self::Goodbye,
         Self::TimedOut,
@@ -56,6 +58,7 @@ impl Reason {
         Self::Internal,
         Self::TooLarge,
         Self::Banned,
+        Self::TooFast,
     ];
 
     /// Returns the name a game sees.
@@ -76,6 +79,7 @@ impl Reason {
             Self::Internal => "internal",
             Self::TooLarge => "too large",
             Self::Banned => "banned",
+            Self::TooFast => "too fast",
         }
     }
 
@@ -97,6 +101,7 @@ impl Reason {
             Self::Internal => 12,
             Self::TooLarge => 13,
             Self::Banned => 14,
+            Self::TooFast => 15,
         }
     }
 
@@ -111,7 +116,8 @@ impl Reason {
                 | Self::BadData
                 | Self::TooSlow
                 | Self::TooLarge
-                | Self::Banned),
+                | Self::Banned
+                | Self::TooFast),
             ) => reason,
             _ => Self::Goodbye,
         }

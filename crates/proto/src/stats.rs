@@ -33,6 +33,8 @@ pub struct ConnectionStats {
     pub messages_received: u64,
     /// Lossy messages dropped by us because a queue was full, sending or receiving.
     pub lossy_dropped: u64,
+    /// Lossy messages dropped because the remote side sent more than it may, see [`IncomingRate`](crate::IncomingRate).
+    pub over_rate: u64,
     /// Packets with our connection id that did not authenticate or had arrived before.
     pub bad_packets: u64,
     /// How often the keys were renewed.
@@ -54,4 +56,6 @@ pub struct EndpointStats {
     pub banned: u64,
     /// Connections closed because the remote side broke the rules.
     pub violations: u64,
+    /// Connections closed because the remote side sent far more than it may.
+    pub too_fast: u64,
 }

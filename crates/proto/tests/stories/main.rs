@@ -15,6 +15,7 @@ mod doors;
 mod hostile;
 mod losses;
 mod properties;
+mod rates;
 mod refusals;
 mod renewal;
 mod rogue;
