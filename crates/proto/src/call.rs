@@ -79,7 +79,7 @@ pub(crate) enum Answered {
     KeyChanged(Key),
     /// The keys are made.
     Session {
-        session: Session,
+        session: Box<Session>,
         remote_key: Key,
         introduction: Introduction,
     },
@@ -280,7 +280,7 @@ impl Call {
         self.tries = 0;
         self.next_try = now;
         Answered::Session {
-            session: noise.finish(),
+            session: Box::new(noise.finish()),
             remote_key,
             introduction,
         }

@@ -33,8 +33,8 @@ pub struct HandshakeRate {
 }
 
 impl Default for HandshakeRate {
-    /// 64 at once, then 8 a second: a school behind one router gets in at once when a server starts, and one host costs the
-    /// server less than a hundredth of a core.
+    /// 64 at once, then 8 a second: a school behind one router gets in at once when a server starts, and the eight exchanges a
+    /// second that one host can ask for are nothing to a server.
     fn default() -> Self {
         Self {
             burst: 64,

@@ -170,7 +170,7 @@ impl Endpoint {
                 let opening = Opening {
                     now,
                     id,
-                    session,
+                    session: *session,
                     remote_id: introduction.connection_id,
                     path,
                     is_client: true,

@@ -200,7 +200,8 @@ fn a_connection_that_was_forged_at_beyond_all_measure_ends() {
     });
     let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
     let mut packet = rogue.packet(&[0]);
-    packet.last_mut().map(|byte| *byte ^= 1);
+    let last = packet.len() - 1;
+    packet[last] ^= 1;
     for _ in 0..999 {
         victim.hear(rogue.path, [&packet[..]]);
     }
