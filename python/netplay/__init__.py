@@ -23,7 +23,7 @@ Network events arrive in the pygame event queue beside the key presses:
 
 | module | noun |
 |---|---|
-| `_network` | `Network`: listen, connect, send, poll, get, on, close |
+| `_network` | `Network`: listen, connect, send, poll, get, on, ban, close |
 | `_core` | `Peer`, `Listener`, `Event`, and all the work; written in Rust |
 | `_events` | the type of our pygame events, and what can have happened |
 | `_errors` | the exceptions, with their tree |
@@ -82,6 +82,8 @@ __all__ = [
     "UnsupportedData",
     "What",
     "__version__",
+    "ban",
+    "bans",
     "close",
     "connect",
     "forget",
@@ -91,6 +93,7 @@ __all__ = [
     "poll",
     "send",
     "stats",
+    "unban",
 ]
 
 # Bound methods, so that netplay.send() costs no more than a method call.
@@ -101,5 +104,8 @@ send = _default.send
 poll = _default.poll
 get = _default.get
 on = _default.on
+ban = _default.ban
+unban = _default.unban
+bans = _default.bans
 stats = _default.stats
 close = _default.close

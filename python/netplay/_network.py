@@ -7,6 +7,7 @@ arrival.
 from __future__ import annotations
 
 import atexit
+import ipaddress
 import time
 import weakref
 from collections import deque
@@ -88,6 +89,8 @@ class Network(_core.Network):
         version: str = "",
         password: str | None = None,
         max_peers: int = 100,
+        max_messages: int | None = None,
+        max_rate: int | None = None,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
 
@@ -101,6 +104,12 @@ class Network(_core.Network):
             version: The game's version; those with another are refused. At most 64 bytes of UTF-8.
             password: What those who come must know; None lets everyone in.
             max_peers: How many may be connected at once.
+            max_messages: How many messages a second one peer may send; None for as many as it can. Two seconds' worth
+                may come at once. Beyond that lossy messages are dropped, and `peer.stats()["over_rate"]` counts them;
+                reliable ones are never dropped. A peer that goes on sending more than twice as much, for longer than an
+                outage can explain (half a minute's worth), is closed with the reason "too fast".
+            max_rate: The same for bytes of messages a second. Let it be more than a thirtieth of the largest message
+                that a peer sends.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.
@@ -109,7 +118,7 @@ class Network(_core.Network):
             BadURL: The URL cannot be read, or is not one to listen on.
             ListenFailed: The address is in use, not this machine's, or not allowed.
             NetworkFailed: The operating system gave no thread or socket.
-            ValueError: A name or version is too long, or `max_peers` is 0.
+            ValueError: A name or version is too long, or `max_peers`, `max_messages` or `max_rate` is below 1.
 
         Example:
             >>> import netplay
@@ -124,6 +133,8 @@ class Network(_core.Network):
             version=version,
             password=password,
             max_peers=_at_least_zero(max_peers, "max_peers"),
+            max_messages=_at_least_one(max_messages, "max_messages"),
+            max_rate=_at_least_one(max_rate, "max_rate"),
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -265,11 +276,83 @@ class Network(_core.Network):
 
         return register
 
+    def ban(self, who: Peer | str, seconds: float | None = None) -> None:
+        """Keeps somebody out: closes whoever is connected and meant at once, and refuses them when they come again.
+
+        The other side sees the reason "banned". A peer is banned by its public key and by its address, and with the
+        address everybody behind the same router; `ban(peer.key)` bans the key alone, which a player who means harm can
+        throw away. Of a peer on this machine itself, where everybody comes from who comes through a tunnel, only the
+        key is banned. Bans are kept in memory until the network is closed, at most 65,536; save `bans()` to keep them.
+
+        Args:
+            who: A Peer, which may be gone already; an IP address (of an IPv6 address, the whole /64 that one household
+                has), a range such as "10.0.0.0/8", or a key as `peer.key` gives it.
+            seconds: For how long; None until the network is closed.
+
+        Raises:
+            ValueError: `who` is none of these, `seconds` is not above 0, or there are too many bans.
+            TypeError: `who` is neither a Peer nor a str.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as server:
+            ...     server.ban("192.0.2.7", seconds=3600)
+            ...     server.ban("2001:db8::7")
+            ...     sorted(server.bans())
+            ['192.0.2.7', '2001:db8::/64']
+        """
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"seconds is {seconds}, it must be more than 0; None bans for good")
+        for name in _ban_names(who):
+            self._ban(name, seconds)
+        if isinstance(who, Peer):
+            self._end_banned(who)
+
+    def unban(self, who: Peer | str) -> bool:
+        """Lets somebody in again.
+
+        Args:
+            who: As for `ban()`; of a Peer, both its key and its address.
+
+        Returns:
+            True if there was a ban.
+
+        Raises:
+            ValueError: `who` is no address, range or key.
+            TypeError: `who` is neither a Peer nor a str.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as server:
+            ...     server.ban("10.0.0.0/8")
+            ...     server.unban("10.0.0.0/8"), server.unban("10.0.0.0/8")
+            (True, False)
+        """
+        lifted = [self._unban(name) for name in _ban_names(who)]
+        return any(lifted)
+
+    def bans(self) -> dict[str, float | None]:
+        """Returns who is banned: addresses, ranges and keys, with the seconds left, or None for good.
+
+        Each key of the dict is what `ban()` and `unban()` take.
+
+        Raises:
+            Nothing.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as server:
+            ...     server.ban("10.1.2.3/8")
+            ...     server.bans()
+            {'10.0.0.0/8': None}
+        """
+        return dict(self._bans())
+
     def stats(self) -> dict[str, int]:
         """Returns what this network counts.
 
         Returns:
-            A dict: "events_waiting", "closed_for_bad_data" (peers, since the first listen or connect), and
+            A dict: "events_waiting", "bans", "closed_for_bad_data" (peers, since the first listen or connect), and
             "polls_blocked" (calls of poll() that could hand out nothing because the game blocks the event type).
 
         Raises:
@@ -375,6 +458,25 @@ def _at_least_zero(value: int, name: str) -> int:
     if value < 0:
         raise ValueError(f"{name} is {value}, it must be at least 1")
     return value
+
+
+def _at_least_one(value: int | None, name: str) -> int | None:
+    if value is not None and value < 1:
+        raise ValueError(f"{name} is {value}, it must be at least 1; None sets no bound")
+    return value
+
+
+def _ban_names(who: Peer | str) -> list[str]:
+    """Returns what to ban for somebody, in the words of the core."""
+    if isinstance(who, str):
+        return [who]
+    if not isinstance(who, Peer):
+        raise TypeError(f"who is {who!r}; it must be a Peer, an address, a range or a key")
+    names = [] if who.key is None else [who.key]
+    host = who._host
+    if host is not None and not ipaddress.ip_address(host).is_loopback:
+        names.append(host)
+    return names
 
 
 @atexit.register

@@ -44,7 +44,7 @@ def test_public_things_say_they_are_of_netplay() -> None:
 
 
 def test_the_functions_of_the_package_are_the_methods_of_one_network() -> None:
-    for name in ("listen", "connect", "send", "poll", "get", "on", "stats", "close"):
+    for name in ("listen", "connect", "send", "poll", "get", "on", "ban", "unban", "bans", "stats", "close"):
         assert getattr(netplay, name).__self__ is netplay._default
         assert inspect.signature(getattr(netplay, name)) == inspect.signature(getattr(netplay._default, name))
     assert str(inspect.signature(netplay.send)) == (

@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use netplay_proto::{
-    Accept, Address, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Reason, Timestamp,
+    Accept, Address, Ban, Bans, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Reason,
+    Timestamp, TooManyBans,
 };
 
 use crate::error::Error;
@@ -31,6 +33,8 @@ pub(crate) struct Driver {
     own_events: VecDeque<PeerEvent>,
     /// The slot after which the next `take` begins, so that a busy one does not starve the others.
     took_last: SlotId,
+    /// Who may not come in, by any listener.
+    bans: Bans,
     /// Our key when we call; made when first needed.
     pub(crate) caller_secret: Option<Key>,
     /// Counts up with every change of the sockets.
@@ -190,6 +194,7 @@ impl Driver {
             limits,
         };
         let mut slot = Slot::new(config, seed, Some(listener), simulation);
+        slot.endpoint.set_bans(self.bans.clone());
         for socket in sockets {
             slot.add_socket(socket);
         }
@@ -236,6 +241,30 @@ impl Driver {
             }
             None => false,
         }
+    }
+
+    /// Bans an address, a range or a key until a moment, None for good; closes the peers that are meant.
+    pub(crate) fn ban(&mut self, now: Timestamp, ban: Ban, until: Option<Timestamp>) -> Result<(), TooManyBans> {
+        self.bans.add(now, ban, until)?;
+        let ids: Vec<SlotId> = self.slots.keys().copied().collect();
+        for id in ids {
+            self.contained(id, |slot| slot.endpoint.ban(now, ban, until));
+        }
+        Ok(())
+    }
+
+    /// Lifts a ban; false if there is none.
+    pub(crate) fn unban(&mut self, now: Timestamp, ban: Ban) -> bool {
+        for slot in self.slots.values_mut() {
+            slot.endpoint.unban(now, ban);
+        }
+        self.bans.remove(now, ban)
+    }
+
+    /// Returns the bans, and how long each will last; None for good.
+    pub(crate) fn bans(&self, now: Timestamp) -> Vec<(Ban, Option<Duration>)> {
+        let bans = self.bans.iter(now);
+        bans.map(|(ban, until)| (ban, until.map(|until| until - now))).collect()
     }
 
     /// Says goodbye to a listener's peers and takes no more; false if it is closed.
@@ -406,7 +435,11 @@ impl Driver {
         };
         // Without randomness there is no safe endpoint: the slot goes too.
         let lost = match generate_key() {
-            Ok(seed) => slot.start_over(seed),
+            Ok(seed) => {
+                let lost = slot.start_over(seed);
+                slot.endpoint.set_bans(self.bans.clone());
+                lost
+            }
             Err(_) => self.slots.remove(&id).map(|slot| slot.peers).unwrap_or_default(),
         };
         for peer in lost.into_values() {
@@ -418,7 +451,6 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::call::Remote;

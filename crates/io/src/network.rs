@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use netplay_proto::{Accept, Connect, Message, Reason, SendError};
+use netplay_proto::{Accept, Ban, Connect, Message, Reason, SendError};
 use tokio::runtime::Handle;
 
 use crate::driver::Driver;
@@ -242,6 +242,25 @@ impl Network {
     /// Ends a peer at once for this reason, and tells it. Returns false if it has ended.
     pub fn abort_peer(&self, peer: PeerId, reason: Reason, detail: &str) -> bool {
         self.change(|driver, now| driver.abort_peer(now, peer, reason, detail))
+    }
+
+    /// Bans an address, a range or a key, for some time or, with None, as long as the network lives. Peers that are meant are
+    /// closed at once with [`Reason::Banned`]; those who come by any listener are refused with it.
+    pub fn ban(&self, ban: Ban, time: Option<Duration>) -> Result<(), Error> {
+        let limit = netplay_proto::bans::MAX_BANS;
+        self.change(|driver, now| driver.ban(now, ban, time.map(|time| now + time)))
+            .map_err(|_| Error::Option(format!("there are {limit} bans already; lift some by unban()")))
+    }
+
+    /// Lifts a ban. Returns false if there is none.
+    pub fn unban(&self, ban: Ban) -> bool {
+        self.change(|driver, now| driver.unban(now, ban))
+    }
+
+    /// Returns the bans, and how long each will last; None as long as the network lives.
+    pub fn bans(&self) -> Vec<(Ban, Option<Duration>)> {
+        let shared = &self.inner.shared;
+        shared.lock().bans(shared.now())
     }
 
     /// Says goodbye to a listener's peers and closes it. Returns false if it is closed already.

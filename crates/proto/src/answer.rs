@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::address::Path;
 use crate::call::{FIRST_RTT_GUESS, MAX_FIRST_RTT, prologue};
 use crate::config::{Accept, Identity, Key};
-use crate::noise::{Handshake, NotAuthentic, Session};
+use crate::noise::{Handshake, NotAuthentic};
+use crate::session::Session;
 use crate::time::Timestamp;
 use crate::wire::{Datagram, Introduction};
 
@@ -23,6 +24,8 @@ pub(crate) struct Answer {
     replies: u32,
     replied_at: Timestamp,
     expires: Timestamp,
+    /// The client's last message has come and was not authentic.
+    pub(crate) has_failed: bool,
 }
 
 /// What a handshake ends with.
@@ -76,6 +79,7 @@ impl Answer {
             replies: 0,
             replied_at: now,
             expires: now + ANSWER_TIME,
+            has_failed: false,
         })
     }
 

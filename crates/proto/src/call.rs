@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use crate::address::Path;
 use crate::config::{Connect, Identity, Key};
-use crate::noise::{Handshake, Session};
+use crate::noise::Handshake;
 use crate::outbox::Outbox;
 use crate::reason::Reason;
+use crate::session::Session;
 use crate::time::Timestamp;
 use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION};
 
@@ -79,7 +80,7 @@ pub(crate) enum Answered {
     KeyChanged(Key),
     /// The keys are made.
     Session {
-        session: Session,
+        session: Box<Session>,
         remote_key: Key,
         introduction: Introduction,
     },
@@ -283,7 +284,7 @@ impl Call {
         self.tries = 0;
         self.next_try = now;
         Answered::Session {
-            session: noise.finish(),
+            session: Box::new(noise.finish()),
             remote_key,
             introduction,
         }

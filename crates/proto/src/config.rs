@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use crate::address::Path;
+use crate::door::HandshakeRate;
+use crate::rates::IncomingRate;
+use crate::session::Renewal;
 
 /// A 32-byte X25519 key, public or secret by context.
 pub type Key = [u8; 32];
@@ -77,6 +80,12 @@ pub struct Limits {
     /// How many bytes of copies against loss may be sent for each byte of small reliable messages, while a path loses
     /// packets; 0.0 sends none.
     pub copies: f64,
+    /// How fast one remote side may send to us.
+    pub incoming: IncomingRate,
+    /// How many handshakes one host may begin.
+    pub handshakes: HandshakeRate,
+    /// When keys are renewed.
+    pub renewal: Renewal,
 }
 
 impl Default for Limits {
@@ -87,6 +96,9 @@ impl Default for Limits {
             grace: Duration::from_secs(30),
             send_queue: 64 * 1024 * 1024,
             copies: 4.0,
+            incoming: IncomingRate::default(),
+            handshakes: HandshakeRate::default(),
+            renewal: Renewal::default(),
         }
     }
 }

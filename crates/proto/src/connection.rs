@@ -29,15 +29,16 @@ use crate::inbox::Inbox;
 use crate::intake::{Intake, Violation};
 use crate::loss::{Lost, PathLoss};
 use crate::message::{Event, Message, SendError};
-use crate::noise::Session;
 use crate::outbox::Outbox;
+use crate::rates::Rates;
 use crate::reason::Reason;
 use crate::replay::ReplayWindow;
 use crate::roaming::Roaming;
 use crate::rtt::RttEstimator;
+use crate::session::Session;
 use crate::stats::ConnectionStats;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, PacketHeader, printable};
+use crate::wire::{Chunk, MessageChunk, PacketHeader, Part, printable};
 
 /// How long a close waits for reliable messages to be acknowledged.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -109,6 +110,9 @@ pub(crate) struct Connection {
     copies: Copies,
     carried: Vec<Carried>,
     has_violated: bool,
+    /// None if the remote side may send as fast as it can.
+    rates: Option<Box<Rates>>,
+    was_too_fast: bool,
 }
 
 impl Connection {
@@ -116,13 +120,14 @@ impl Connection {
         let Opening {
             now,
             id,
-            session,
+            mut session,
             remote_id,
             path,
             is_client,
             first_rtt,
             outbox,
         } = opening;
+        session.set_renewal(limits.renewal);
         Self {
             id,
             session,
@@ -152,6 +157,8 @@ impl Connection {
             copies: Copies::new(limits.copies),
             carried: Vec::new(),
             has_violated: false,
+            rates: Rates::new(limits.incoming, limits.lost_after + limits.grace).map(Box::new),
+            was_too_fast: false,
         }
     }
 
@@ -172,6 +179,11 @@ impl Connection {
         std::mem::take(&mut self.has_violated)
     }
 
+    /// Returns true once if the remote side has sent far more than it may.
+    pub(crate) fn take_excess(&mut self) -> bool {
+        std::mem::take(&mut self.was_too_fast)
+    }
+
     pub(crate) fn stats(&self) -> ConnectionStats {
         ConnectionStats {
             rtt: self.rtt.smoothed(),
@@ -181,6 +193,7 @@ impl Connection {
             copied: self.outbox.copied,
             queued_bytes: self.outbox.queued_bytes(),
             lossy_dropped: self.stats.lossy_dropped + self.outbox.lossy_dropped,
+            keys_renewed: self.session.renewals(),
             ..self.stats.clone()
         }
     }
@@ -275,7 +288,7 @@ impl Connection {
     /// Opens a packet: puts its chunks into `payload` and returns its number, None if it is not authentic or not new.
     pub(crate) fn open_packet(&mut self, header: PacketHeader, sealed: &[u8], payload: &mut Vec<u8>) -> Option<u64> {
         let number = header.whole_number(self.replay.expected());
-        if !self.replay.is_new(number) || self.session.open(number, sealed, payload).is_err() {
+        if !self.replay.is_new(number) || self.session.open(number, header.is_odd_phase, sealed, payload).is_err() {
             self.stats.bad_packets += 1;
             return None;
         }
@@ -283,6 +296,11 @@ impl Connection {
         self.stats.packets_received += 1;
         self.stats.bytes_received += (PacketHeader::MAX_LEN - if header.is_long { 0 } else { 2 } + sealed.len()) as u64;
         Some(number)
+    }
+
+    /// Returns true if so many packets were forged that the connection must end.
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.session.is_worn_out()
     }
 
     /// Takes note of an authentic packet from another path: if it is the newest, the remote side may have moved there.
@@ -375,21 +393,54 @@ impl Connection {
             Chunk::Close { reason, detail } => self.handle_close(now, *reason, detail, inbox),
             // Once we have said that we close, what still arrives is acknowledged and dropped.
             Chunk::Message(_) | Chunk::Parity(_) if !self.is_open() => (),
-            Chunk::Message(message) => {
-                let (stats, id) = (&mut self.stats, self.id);
-                self.intake.handle(message, |delivered| {
-                    stats.messages_received += 1;
-                    stats.lossy_dropped += inbox.push_message(id, delivered);
-                })?;
-            }
+            Chunk::Message(message) => self.handle_message(now, message, inbox)?,
             Chunk::Parity(parity) => {
-                let (stats, id) = (&mut self.stats, self.id);
+                let (stats, id, rates) = (&mut self.stats, self.id, &mut self.rates);
                 self.intake.handle_parity(parity, |delivered| {
                     stats.messages_received += 1;
                     stats.recovered += 1;
+                    // It was a reliable message, so it counts and is not dropped.
+                    if let Some(rates) = rates {
+                        rates.handle(now, 1, delivered.data.len());
+                        rates.admit(now, delivered.data.len(), false);
+                    }
                     inbox.push_message(id, delivered);
                 })?;
             }
+        }
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        now: Timestamp,
+        message: &MessageChunk<'_>,
+        inbox: &mut Inbox,
+    ) -> Result<(), Violation> {
+        let (stats, id, rates) = (&mut self.stats, self.id, &mut self.rates);
+        let is_lossy = message.delivery.is_lossy;
+        // What is lossy comes once. What is reliable may come again for netplay's own reasons, and counts when it is delivered.
+        if is_lossy && let Some(rates) = rates {
+            let is_first = matches!(message.part, Part::Whole | Part::Fragment { index: 0, .. });
+            rates.handle(now, u64::from(is_first), message.data.len());
+        }
+        self.intake.handle(message, |delivered| {
+            if let Some(rates) = rates {
+                let size = delivered.data.len();
+                if !is_lossy {
+                    rates.handle(now, 1, size);
+                }
+                if !rates.admit(now, size, is_lossy) {
+                    stats.over_rate += 1;
+                    return;
+                }
+            }
+            stats.messages_received += 1;
+            stats.lossy_dropped += inbox.push_message(id, delivered);
+        })?;
+        if let Some(detail) = self.rates.as_ref().and_then(|rates| rates.excess()) {
+            self.was_too_fast = true;
+            self.abort(now, Reason::TooFast, &detail, inbox);
         }
         Ok(())
     }
@@ -410,6 +461,7 @@ impl Connection {
                 Carried::Credit => (),
             })
             .ok_or(Violation("an acknowledgement of a packet never sent"))?;
+        self.session.handle_acked(ack.largest);
         if let Some(sample) = outcome.rtt_sample {
             self.rtt.update(now, sample, ack.delay.min(MAX_LAZY_DELAY * 2));
         }

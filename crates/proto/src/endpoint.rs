@@ -12,10 +12,12 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::address::Path;
 use crate::answer::{Answer, ProvenHello};
+use crate::bans::{Ban, Bans, TooManyBans};
 use crate::call::Call;
 use crate::config::{Connect, EndpointConfig, Key};
 use crate::connection::Connection;
 use crate::cookie::CookieJar;
+use crate::door::Door;
 use crate::inbox::Inbox;
 use crate::message::{Event, Message, SendError};
 use crate::reason::Reason;
@@ -26,9 +28,6 @@ use crate::wire::{Datagram, Introduction, PacketHeader, ParseError};
 /// The low bits of an id that say where its connection is kept; the rest tell it from earlier ones kept there.
 const INDEX_BITS: u32 = 20;
 const MAX_SLOTS: usize = 1 << INDEX_BITS;
-
-/// Handshakes answered and not finished at one time. Clients beyond that are not answered and ask again.
-const MAX_ANSWERS: usize = 1024;
 
 /// Handshake datagrams waiting to be sent. Those beyond it are dropped; clients ask again.
 const MAX_OUTGOING: usize = 4096;
@@ -71,7 +70,8 @@ pub struct Endpoint {
     /// Our calls by their tokens; handshakes we answered by their path and token, until their connection is gone.
     calls: BTreeMap<u64, usize>,
     answers: BTreeMap<(Path, u64), usize>,
-    unfinished: BTreeSet<ConnectionId>,
+    door: Door,
+    bans: Bans,
     established: BTreeSet<ConnectionId>,
     /// Those who came in, until the game has taken their end: what they left in the inbox is theirs.
     seats: BTreeSet<ConnectionId>,
@@ -90,6 +90,8 @@ struct Slot {
     local_id: u32,
     stage: Stage,
     answer_key: Option<(Path, u64)>,
+    /// The key that the remote side has proven to have, once it is connected.
+    remote_key: Option<Key>,
     is_ready: bool,
     /// The earliest entry in the timers that is ours.
     armed: Option<Timestamp>,
@@ -127,6 +129,8 @@ impl Endpoint {
         let mut secret = [0; 32];
         random.fill_bytes(&mut secret);
         Self {
+            door: Door::new(config.limits.handshakes),
+            bans: Bans::default(),
             config,
             random,
             cookies: CookieJar::new(secret),
@@ -135,7 +139,6 @@ impl Endpoint {
             next_serial: 0,
             calls: BTreeMap::new(),
             answers: BTreeMap::new(),
-            unfinished: BTreeSet::new(),
             established: BTreeSet::new(),
             seats: BTreeSet::new(),
             ready: VecDeque::new(),
@@ -278,6 +281,39 @@ impl Endpoint {
         self.end(now, id, reason, detail, false);
     }
 
+    /// Bans an address, a range or a key until a moment, None for good: whoever is connected and meant is closed at once with
+    /// [`Reason::Banned`], and whoever comes is refused with it. Those whom we call are not affected later.
+    pub fn ban(&mut self, now: Timestamp, ban: Ban, until: Option<Timestamp>) -> Result<(), TooManyBans> {
+        self.bans.add(now, ban, until)?;
+        let is_meant = |id: &ConnectionId| match self.index(*id).and_then(|index| self.slots[index].as_ref()) {
+            Some(Slot {
+                stage: Stage::Open(connection),
+                remote_key,
+                ..
+            }) => {
+                self.bans.has_address(now, connection.path().remote)
+                    || remote_key.is_some_and(|key| self.bans.has_key(now, &key))
+            }
+            _ => false,
+        };
+        let meant: Vec<ConnectionId> = self.established.iter().copied().filter(is_meant).collect();
+        for id in meant {
+            self.stats.banned += 1;
+            self.end(now, id, Reason::Banned, "", false);
+        }
+        Ok(())
+    }
+
+    /// Lifts a ban; false if there is none.
+    pub fn unban(&mut self, now: Timestamp, ban: Ban) -> bool {
+        self.bans.remove(now, ban)
+    }
+
+    /// Puts these bans in the place of those there are. Closes nobody.
+    pub fn set_bans(&mut self, bans: Bans) {
+        self.bans = bans;
+    }
+
     /// Returns the numbers of a connection, None if it has ended.
     pub fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats> {
         match &self.slots[self.index(id)?].as_ref()?.stage {
@@ -327,6 +363,10 @@ impl Endpoint {
             return false;
         };
         let Some(number) = connection.open_packet(header, sealed, &mut self.payload) else {
+            if connection.is_worn_out() {
+                let id = slot.id;
+                self.end(now, id, Reason::BadData, "too many packets were forged", false);
+            }
             return false;
         };
         let payload = std::mem::take(&mut self.payload);
@@ -340,11 +380,12 @@ impl Endpoint {
         }) = &mut self.slots[index]
         {
             let id = *id;
-            if path != connection.path() {
+            if path != connection.path() && !self.bans.has_address(now, path.remote) {
                 connection.consider_path(now, path, number, self.random.next_u64());
             }
             connection.handle_payload(now, path, number, &payload, &mut self.inbox);
             self.stats.violations += u64::from(connection.take_violation());
+            self.stats.too_fast += u64::from(connection.take_excess());
             if !connection.is_open() {
                 self.forget_established(id);
             }
@@ -422,7 +463,6 @@ impl Endpoint {
             }
             Stage::Answering(answer) => {
                 if now >= answer.expires() {
-                    self.unfinished.remove(&id);
                     self.remove(index);
                     return;
                 }
@@ -563,6 +603,7 @@ impl Endpoint {
             local_id,
             stage,
             answer_key,
+            remote_key: None,
             is_ready: false,
             armed: None,
         });
@@ -575,6 +616,7 @@ impl Endpoint {
         let Some(slot) = self.slots[index].take() else { return };
         if let Some(key) = slot.answer_key {
             self.answers.remove(&key);
+            self.door.end(slot.id);
         }
         if let Stage::Calling(call) | Stage::Confirming(call, ..) = &slot.stage {
             self.calls.remove(&call.token);

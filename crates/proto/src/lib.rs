@@ -15,10 +15,12 @@
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
-//! | `noise`, `cookie`, `replay` | its cryptography, the proof of a return path, packets that count once |
+//! | [`block`], [`bans`], `door` | one host's addresses; who may not come in; who may begin a handshake now |
+//! | `noise`, `cookie` | its cryptography, the proof of a return path |
+//! | `session`, `replay` | the keys it ends with and their renewal, packets that count once |
 //! | `connection` | one connection: packets in and out, timers, the goodbye |
 //! | `outbox`, `intake`, `inbox` | messages on their way out, on their way in, and waiting for the game |
-//! | `lane`, `credit` | one channel and delivery; what a remote side may make us hold |
+//! | `lane`, `credit`, `rates` | one channel and delivery; what a remote side may make us hold, and how fast it may send |
 //! | `flight`, `acks`, `ranges`, `rtt` | packets under way, acknowledgements owed, the round trip |
 //! | `congestion` | how much may be under way |
 //! | `loss`, `copies` | what the path loses, and what is sent once more because of it |
@@ -28,6 +30,8 @@
 mod acks;
 pub mod address;
 mod answer;
+pub mod bans;
+pub mod block;
 mod call;
 pub mod config;
 mod congestion;
@@ -35,6 +39,7 @@ mod connection;
 mod cookie;
 mod copies;
 mod credit;
+mod door;
 pub mod endpoint;
 mod flight;
 mod inbox;
@@ -45,19 +50,26 @@ pub mod message;
 mod noise;
 mod outbox;
 mod ranges;
+mod rates;
 pub mod reason;
 mod recent;
 mod replay;
 mod roaming;
 mod rtt;
+mod session;
 pub mod stats;
 pub mod time;
 pub mod wire;
 
 pub use address::{Address, Path};
+pub use bans::{Ban, Bans, NoBan, TooManyBans};
+pub use block::{Block, NoBlock};
 pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};
+pub use door::HandshakeRate;
 pub use endpoint::{ConnectionId, Endpoint, Output};
 pub use message::{Delivery, Event, Kind, Message, SendError};
+pub use rates::IncomingRate;
 pub use reason::Reason;
+pub use session::Renewal;
 pub use stats::{ConnectionStats, EndpointStats};
 pub use time::Timestamp;

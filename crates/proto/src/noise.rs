@@ -1,4 +1,4 @@
-//! The cryptography, all of it by the crate `snow`: the Noise pattern XX with a pre-shared key, from seeded chance.
+//! The handshake's cryptography, all of it by the crate `snow`: the Noise pattern XX with a pre-shared key, from seeded chance.
 //!
 //! `Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s` (Noise protocol framework, revision 34, section 9). Both sides prove their static
 //! key. The pre-shared key comes last, in the client's final message: one who calls a server learns nothing on which
@@ -9,10 +9,11 @@ use rand_core::{Rng, SeedableRng};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::{BoxedCryptoResolver, CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
-use snow::{Builder, HandshakeState, StatelessTransportState};
+use snow::{Builder, HandshakeState};
 
 use crate::config::{Identity, Key};
-use crate::wire::{MAX_DATAGRAM, TAG_LEN};
+use crate::session::Session;
+use crate::wire::MAX_DATAGRAM;
 
 const PATTERN: &str = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s";
 const PSK_POSITION: u8 = 3;
@@ -92,40 +93,18 @@ impl Handshake {
     }
 
     /// Ends the handshake, after the last message.
-    pub(crate) fn finish(self) -> Session {
-        Session {
-            state: self
-                .state
-                .into_stateless_transport_mode()
-                .expect("the last message has been exchanged"),
+    pub(crate) fn finish(mut self) -> Session {
+        assert!(
+            self.state.is_handshake_finished(),
+            "the last message has been exchanged"
+        );
+        // The name is snow's; the danger is to use a number twice with one of them, which the session sees to.
+        let (of_client, of_server) = self.state.dangerously_get_raw_split();
+        if self.state.is_initiator() {
+            Session::new(&of_client, &of_server)
+        } else {
+            Session::new(&of_server, &of_client)
         }
-    }
-}
-
-/// The keys of a connection: seals and opens packets by their numbers.
-pub(crate) struct Session {
-    state: StatelessTransportState,
-}
-
-impl Session {
-    /// Appends the sealed payload to `out`. A number must never be used twice.
-    pub(crate) fn seal(&self, number: u64, payload: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + payload.len() + TAG_LEN, 0);
-        self.state
-            .write_message(number, payload, &mut out[start..])
-            .expect("a packet is far below snow's limit");
-    }
-
-    /// Replaces `payload` by the opened packet.
-    pub(crate) fn open(&self, number: u64, sealed: &[u8], payload: &mut Vec<u8>) -> Result<(), NotAuthentic> {
-        payload.resize(sealed.len(), 0);
-        let len = self
-            .state
-            .read_message(number, sealed, payload)
-            .map_err(|_| NotAuthentic)?;
-        payload.truncate(len);
-        Ok(())
     }
 }
 
@@ -180,14 +159,14 @@ mod tests {
         assert_eq!(server.read(&client.write(b"client")).expect("third"), b"client");
         assert_eq!(client.remote_key(), Some(Identity::from_secret([2; 32]).public_key()));
         assert_eq!(server.remote_key(), Some(Identity::from_secret([1; 32]).public_key()));
-        let (client, server) = (client.finish(), server.finish());
+        let (mut client, mut server) = (client.finish(), server.finish());
         let (mut sealed, mut opened) = (Vec::new(), Vec::new());
         client.seal(7, b"hello", &mut sealed);
-        assert_eq!(server.open(7, &sealed, &mut opened), Ok(()));
+        assert_eq!(server.open(7, false, &sealed, &mut opened), Ok(()));
         assert_eq!(opened, b"hello");
-        assert_eq!(server.open(8, &sealed, &mut opened), Err(NotAuthentic));
+        assert_eq!(server.open(8, false, &sealed, &mut opened), Err(NotAuthentic));
         assert_eq!(
-            client.open(7, &sealed, &mut opened),
+            client.open(7, false, &sealed, &mut opened),
             Err(NotAuthentic),
             "a reflected packet"
         );

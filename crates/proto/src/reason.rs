@@ -34,11 +34,15 @@ pub enum Reason {
     Internal,
     /// A message waited for the connection that the other side turned out not to accept, for its size.
     TooLarge,
+    /// The listener has banned this address or key.
+    Banned,
+    /// The other side sent far more than it may, for long.
+    TooFast,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Closed,
         Self::Goodbye,
         Self::TimedOut,
@@ -53,6 +57,8 @@ impl Reason {
         Self::TooSlow,
         Self::Internal,
         Self::TooLarge,
+        Self::Banned,
+        Self::TooFast,
     ];
 
     /// Returns the name a game sees.
@@ -72,6 +78,8 @@ impl Reason {
             Self::TooSlow => "too slow",
             Self::Internal => "internal",
             Self::TooLarge => "too large",
+            Self::Banned => "banned",
+            Self::TooFast => "too fast",
         }
     }
 
@@ -92,6 +100,8 @@ impl Reason {
             Self::TooSlow => 11,
             Self::Internal => 12,
             Self::TooLarge => 13,
+            Self::Banned => 14,
+            Self::TooFast => 15,
         }
     }
 
@@ -105,7 +115,9 @@ impl Reason {
                 | Self::WrongProtocol
                 | Self::BadData
                 | Self::TooSlow
-                | Self::TooLarge),
+                | Self::TooLarge
+                | Self::Banned
+                | Self::TooFast),
             ) => reason,
             _ => Self::Goodbye,
         }

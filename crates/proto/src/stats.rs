@@ -33,8 +33,12 @@ pub struct ConnectionStats {
     pub messages_received: u64,
     /// Lossy messages dropped by us because a queue was full, sending or receiving.
     pub lossy_dropped: u64,
+    /// Lossy messages dropped because the remote side sent more than it may, see [`IncomingRate`](crate::IncomingRate).
+    pub over_rate: u64,
     /// Packets with our connection id that did not authenticate or had arrived before.
     pub bad_packets: u64,
+    /// How often the keys were renewed.
+    pub keys_renewed: u64,
 }
 
 /// Numbers about an endpoint since it was made.
@@ -46,6 +50,12 @@ pub struct EndpointStats {
     pub cookies_sent: u64,
     /// Handshakes refused, for any reason.
     pub refused: u64,
+    /// Handshakes not answered because their host has begun too many, see [`HandshakeRate`](crate::HandshakeRate).
+    pub handshakes_limited: u64,
+    /// Handshakes refused and connections closed because of a ban.
+    pub banned: u64,
     /// Connections closed because the remote side broke the rules.
     pub violations: u64,
+    /// Connections closed because the remote side sent far more than it may.
+    pub too_fast: u64,
 }

@@ -66,7 +66,8 @@ impl Listener {
     /// Returns every number known about this listener; empty once it is closed.
     ///
     /// Returns:
-    ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "violations", "datagrams_received",
+    ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "handshakes_limited" (not answered because their
+    ///     address asked too often), "banned" (refused or closed), "violations", "too_fast" (peers closed), "datagrams_received",
     ///     "datagrams_sent", "receive_errors" and "send_errors".
     ///
     /// Raises:
@@ -86,7 +87,10 @@ impl Listener {
         stats.set_item("bad_datagrams", numbers.endpoint.bad_datagrams)?;
         stats.set_item("cookies_sent", numbers.endpoint.cookies_sent)?;
         stats.set_item("refused", numbers.endpoint.refused)?;
+        stats.set_item("handshakes_limited", numbers.endpoint.handshakes_limited)?;
+        stats.set_item("banned", numbers.endpoint.banned)?;
         stats.set_item("violations", numbers.endpoint.violations)?;
+        stats.set_item("too_fast", numbers.endpoint.too_fast)?;
         stats.set_item("datagrams_received", numbers.sockets.datagrams_received)?;
         stats.set_item("datagrams_sent", numbers.sockets.datagrams_sent)?;
         stats.set_item("receive_errors", numbers.sockets.receive_errors)?;

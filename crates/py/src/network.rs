@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use netplay_io::{ConnectOptions, Identity, Key, Limits, ListenOptions, PeerId, Target};
+use netplay_io::{Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Target};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -160,7 +160,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -170,6 +170,8 @@ impl Network {
         version: String,
         password: Option<String>,
         max_peers: usize,
+        max_messages: Option<u64>,
+        max_rate: Option<u64>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -180,7 +182,13 @@ impl Network {
             password,
             max_peers,
             identity,
-            limits: Limits::default(),
+            limits: Limits {
+                incoming: IncomingRate {
+                    messages: max_messages,
+                    bytes: max_rate,
+                },
+                ..Limits::default()
+            },
         };
         let open = self.opened();
         let info = py.detach(|| open.io.listen(url, options)).map_err(from_io)?;
@@ -217,6 +225,38 @@ impl Network {
         self.inbox.new_peer(py, &open, id, None, url.to_owned())
     }
 
+    /// Bans an address, a range or a key, for some seconds or until the network is closed.
+    #[pyo3(signature = (who, seconds))]
+    fn _ban(&self, py: Python<'_>, who: &str, seconds: Option<f64>) -> PyResult<()> {
+        let ban = read_ban(who)?;
+        // What is longer than any time there is, is for good.
+        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let open = self.opened();
+        py.detach(|| open.io.ban(ban, time)).map_err(from_io)
+    }
+
+    /// Ends a peer of this network at once because it is banned.
+    fn _end_banned(&self, py: Python<'_>, peer: &Peer) {
+        if let Some(open) = self.current().filter(|open| Arc::ptr_eq(open, &peer.open)) {
+            py.detach(|| open.io.abort_peer(peer.io_id, Reason::Banned, ""));
+        }
+    }
+
+    /// Lifts a ban; False if there is none.
+    fn _unban(&self, py: Python<'_>, who: &str) -> PyResult<bool> {
+        let ban = read_ban(who)?;
+        Ok(self.current().is_some_and(|open| py.detach(|| open.io.unban(ban))))
+    }
+
+    /// Returns who is banned, and for how many seconds more; None until the network is closed.
+    fn _bans(&self, py: Python<'_>) -> Vec<(String, Option<f64>)> {
+        let bans = self
+            .current()
+            .map_or_else(Vec::new, |open| py.detach(|| open.io.bans()));
+        let words = |(ban, left): (Ban, Option<Duration>)| (ban.to_string(), left.map(|left| left.as_secs_f64()));
+        bans.into_iter().map(words).collect()
+    }
+
     /// The peers that have not ended, in the order they came; also those still being connected to.
     #[getter]
     fn peers(&self, py: Python<'_>) -> Vec<Py<Peer>> {
@@ -236,6 +276,10 @@ impl Network {
         stats.set_item(
             "events_waiting",
             open.as_ref().map_or(0, |open| open.io.events_waiting()),
+        )?;
+        stats.set_item(
+            "bans",
+            open.as_ref().map_or(0, |open| py.detach(|| open.io.bans().len())),
         )?;
         stats.set_item(
             "closed_for_bad_data",
@@ -291,6 +335,14 @@ pub(crate) fn _generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 #[pyfunction]
 pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
     crate::measure::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
+}
+
+fn read_ban(who: &str) -> PyResult<Ban> {
+    who.parse().map_err(|_| {
+        PyValueError::new_err(format!(
+            "{who:?} is no IP address, no range such as \"10.0.0.0/8\", and no key of 64 hexadecimal digits"
+        ))
+    })
 }
 
 /// Returns the numbers of those that are not closed.

@@ -1,5 +1,6 @@
 //! A peer as the game holds it: what was learnt from its events, and calls passed on.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -207,8 +208,10 @@ impl Peer {
     ///
     /// Returns:
     ///     A dict: "rtt", "jitter" (seconds), "loss" (0.0 to 1.0), "queued" (bytes), "packets_sent", "packets_received",
-    ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "messages_received", "lossy_dropped", "bad_packets",
-    ///     "transport" and "address". Of a peer that is gone, the last ones known.
+    ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "copied" (small messages sent once more against loss),
+    ///     "recovered" (messages that lost every copy, made from the sum of several), "messages_received", "lossy_dropped",
+    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "keys_renewed", "transport" and
+    ///     "address". Of a peer that is gone, the last ones known.
     ///
     /// Raises:
     ///     Nothing.
@@ -235,9 +238,13 @@ impl Peer {
         stats.set_item("bytes_sent", connection.bytes_sent)?;
         stats.set_item("bytes_received", connection.bytes_received)?;
         stats.set_item("resent", connection.resent)?;
+        stats.set_item("copied", connection.copied)?;
+        stats.set_item("recovered", connection.recovered)?;
         stats.set_item("messages_received", connection.messages_received)?;
         stats.set_item("lossy_dropped", connection.lossy_dropped)?;
+        stats.set_item("over_rate", connection.over_rate)?;
         stats.set_item("bad_packets", connection.bad_packets)?;
+        stats.set_item("keys_renewed", connection.keys_renewed)?;
         stats.set_item("transport", transport)?;
         stats.set_item("address", address)?;
         Ok(stats)
@@ -305,6 +312,18 @@ impl Peer {
                 .io
                 .close_peer(self.io_id, truncated(reason, netplay_io::MAX_DETAIL_LEN))
         });
+    }
+
+    /// Its IP address, as far as is known; None inside this process.
+    #[getter]
+    fn _host(&self, py: Python<'_>) -> Option<String> {
+        let address = self.numbers(py).address;
+        let address = match address.as_str() {
+            "" => self.url.strip_prefix("play://").filter(|_| self.listener.is_some())?,
+            address => address,
+        };
+        let address: SocketAddr = address.parse().ok()?;
+        Some(address.ip().to_canonical().to_string())
     }
 
     /// The number of the listener it came in by.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use netplay_proto::wire::{Ack, Chunk, Datagram, Introduction};
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
-    Output, Path, Timestamp,
+    Output, Path, Renewal, Timestamp,
 };
 
 pub(crate) const SERVER: Path = Path {
@@ -344,7 +344,14 @@ pub(crate) fn endpoint(number: u8, is_listening: bool) -> Endpoint {
     let config = EndpointConfig {
         identity: Identity::from_secret([number; 32]),
         accept: is_listening.then_some(accept),
-        limits: Limits::default(),
+        // Keys are renewed as often as can be, so that a conversation has many of them.
+        limits: Limits {
+            renewal: Renewal {
+                packets: 4,
+                ..Renewal::default()
+            },
+            ..Limits::default()
+        },
     };
     Endpoint::new(config, [number; 32])
 }

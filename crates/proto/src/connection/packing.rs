@@ -70,7 +70,11 @@ impl Connection {
     fn seal(&mut self, now: Timestamp, payload: &[u8], urgency: Urgency, is_app_limited: bool, out: &mut Vec<u8>) {
         let number = self.flight.next_number();
         out.clear();
-        PacketHeader::new(self.remote_id, number, self.flight.unacked_span()).emit(out);
+        PacketHeader {
+            is_odd_phase: self.session.begin_packet(now, number),
+            ..PacketHeader::new(self.remote_id, number, self.flight.unacked_span())
+        }
+        .emit(out);
         self.session.seal(number, payload, out);
         self.flight
             .record(now, out.len(), urgency, is_app_limited, &self.carried);

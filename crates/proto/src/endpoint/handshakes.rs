@@ -2,7 +2,7 @@
 
 use rand_core::Rng;
 
-use super::{Endpoint, MAX_ANSWERS, MAX_SLOTS, Remote, Slot, Stage};
+use super::{Endpoint, MAX_SLOTS, Remote, Slot, Stage};
 use crate::address::Path;
 use crate::answer::{Answer, Finished, ProvenHello};
 use crate::call::Answered;
@@ -14,6 +14,9 @@ use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::wire::{COOKIE_LEN, Chunk, Datagram, Introduction, PROTOCOL_VERSION, printable};
+
+/// What a handshake with a wrong password costs its host beside its own, in handshakes: who guesses has few guesses.
+const WRONG_PASSWORD_COST: u32 = 8;
 
 impl Endpoint {
     /// The server's first packet has come: it has let us in, or says why not.
@@ -33,6 +36,7 @@ impl Endpoint {
                 // What follows is only the acknowledgement.
                 connection.mute();
             } else {
+                slot.remote_key = Some(remote.key);
                 self.push_connected(slot.id, *remote, connection.path(), false);
                 connection.handle_confirmed(now);
             }
@@ -50,6 +54,11 @@ impl Endpoint {
         let Some(accept) = &self.config.accept else {
             return false;
         };
+        if self.bans.has_address(now, hello.path.remote) {
+            self.stats.banned += 1;
+            self.push_refusal(hello.path, hello.token, Reason::Banned, "");
+            return true;
+        }
         if let Some(&index) = self.answers.get(&(hello.path, hello.token)) {
             if let Some(Slot {
                 stage: Stage::Answering(answer),
@@ -78,6 +87,11 @@ impl Endpoint {
             self.push_outgoing(hello.path, bytes);
             return true;
         }
+        // Silence, because the client asks again by itself: an answer would only make it ask sooner.
+        if !self.door.admit(now, hello.path.remote) {
+            self.stats.handshakes_limited += 1;
+            return true;
+        }
         self.answer(now, hello)
     }
 
@@ -87,13 +101,6 @@ impl Endpoint {
         };
         if self.slots.len() - self.free.len() >= MAX_SLOTS {
             return true;
-        }
-        // The oldest has had its time: one who keeps the table full must not keep others out.
-        while self.unfinished.len() >= MAX_ANSWERS
-            && let Some(oldest) = self.unfinished.pop_first()
-            && let Some(index) = self.index(oldest)
-        {
-            self.remove(index);
         }
         let (identity, size) = (self.config.identity.clone(), self.config.limits.message_size);
         let seed = self.seed();
@@ -106,7 +113,11 @@ impl Endpoint {
         let reply = answer.reply(now);
         let id = self.insert(index, local_id, Some(key), Stage::Answering(Box::new(answer)));
         self.push_outgoing(hello.path, reply);
-        self.unfinished.insert(id);
+        if let Some(oldest) = self.door.begin(id, hello.path.remote)
+            && let Some(oldest) = self.index(oldest)
+        {
+            self.remove(oldest);
+        }
         self.answers.insert(key, index);
         self.touch(now, index);
         true
@@ -159,7 +170,7 @@ impl Endpoint {
                 let opening = Opening {
                     now,
                     id,
-                    session,
+                    session: *session,
                     remote_id: introduction.connection_id,
                     path,
                     is_client: true,
@@ -202,14 +213,20 @@ impl Endpoint {
         };
         let (id, token) = (slot.id, answer.token);
         match answer.finish(now, noise) {
-            Err(NotAuthentic) => self.push_refusal(path, token, Reason::WrongPassword, ""),
+            Err(NotAuthentic) => {
+                // Once for each handshake: what is repeated tells the client nothing more.
+                if !std::mem::replace(&mut answer.has_failed, true) {
+                    self.door.charge(now, path.remote, WRONG_PASSWORD_COST);
+                }
+                self.push_refusal(path, token, Reason::WrongPassword, "");
+            }
             Ok(Finished {
                 session,
                 remote_key,
                 introduction,
                 first_rtt,
             }) => {
-                self.unfinished.remove(&id);
+                self.door.end(id);
                 let opening = Opening {
                     now,
                     id,
@@ -221,9 +238,10 @@ impl Endpoint {
                     outbox: Outbox::new(message_limit(&introduction)),
                 };
                 let mut connection = Box::new(Connection::new(opening, &self.config.limits));
-                match self.objection(&introduction) {
+                match self.objection(now, path, &remote_key, &introduction) {
                     Some((reason, detail)) => {
                         self.stats.refused += 1;
+                        self.stats.banned += u64::from(reason == Reason::Banned);
                         connection.refuse(now, reason, &detail);
                     }
                     None => {
@@ -240,6 +258,7 @@ impl Endpoint {
                     }
                 }
                 if let Some(slot) = &mut self.slots[index] {
+                    slot.remote_key = Some(remote_key);
                     slot.stage = Stage::Open(connection);
                 }
                 self.touch(now, index);
@@ -249,8 +268,17 @@ impl Endpoint {
     }
 
     /// Returns why a client that has proven itself may not come in.
-    fn objection(&self, introduction: &Introduction) -> Option<(Reason, String)> {
+    fn objection(
+        &self,
+        now: Timestamp,
+        path: Path,
+        remote_key: &Key,
+        introduction: &Introduction,
+    ) -> Option<(Reason, String)> {
         let accept = self.config.accept.as_ref()?;
+        if self.bans.has_key(now, remote_key) || self.bans.has_address(now, path.remote) {
+            return Some((Reason::Banned, String::new()));
+        }
         if introduction.version != accept.version {
             let (theirs, ours) = (&introduction.version, &accept.version);
             return Some((

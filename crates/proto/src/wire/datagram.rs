@@ -7,7 +7,7 @@
 //! | `0x03` | [`Reply`](Datagram::Reply) | server | second Noise message |
 //! | `0x04` | [`Finish`](Datagram::Finish) | client | third Noise message |
 //! | `0x05` | [`Refuse`](Datagram::Refuse) | server | only by the client's token |
-//! | `0x80`, `0x81` | [`Packet`](Datagram::Packet) | both | Noise transport |
+//! | `0x80`–`0x83` | [`Packet`](Datagram::Packet) | both | Noise transport |
 //!
 //! Numbers of fixed size are little-endian.
 
@@ -25,6 +25,7 @@ const FINISH: u8 = 0x04;
 const REFUSE: u8 = 0x05;
 const PACKET: u8 = 0x80;
 const LONG_NUMBER: u8 = 0x01;
+const ODD_PHASE: u8 = 0x02;
 
 /// Tells our handshake from other programs' datagrams.
 const MAGIC: [u8; 4] = *b"npla";
@@ -102,11 +103,11 @@ pub enum Datagram<'a> {
 ///
 /// | offset | size | field |
 /// |---|---|---|
-/// | 0 | 1 | `0x80`, or `0x81` with a long number |
+/// | 0 | 1 | `0x80`, plus `0x01` with a long number, `0x02` in an odd phase |
 /// | 1 | 4 | the receiver's connection id |
 /// | 5 | 2 or 4 | the low bits of the packet number |
 ///
-/// The header needs no authentication of its own: a changed id finds another key, a changed number another nonce.
+/// The header needs no authentication of its own: a changed id or phase finds another key, a changed number another nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketHeader {
     /// The receiver's connection id.
@@ -115,13 +116,15 @@ pub struct PacketHeader {
     pub number: u32,
     /// Whether `number` has 32 bits; 16 otherwise.
     pub is_long: bool,
+    /// Whether the keys it is sealed with were renewed an odd number of times.
+    pub is_odd_phase: bool,
 }
 
 impl PacketHeader {
     /// The longest header, in bytes.
     pub const MAX_LEN: usize = 9;
 
-    /// Makes the header for a packet, with as few bits of the number as the receiver needs: `unacked` is how many numbers
+    /// Makes the header for a packet of an even phase, with as few bits of the number as the receiver needs: `unacked` is how many numbers
     /// lie between this one and the last that the receiver is known to have.
     pub fn new(receiver_id: u32, number: u64, unacked: u64) -> Self {
         let is_long = unacked >= 1 << 14;
@@ -134,6 +137,7 @@ impl PacketHeader {
             receiver_id,
             number: (number & mask) as u32,
             is_long,
+            is_odd_phase: false,
         }
     }
 
@@ -152,7 +156,7 @@ impl PacketHeader {
 
     /// Writes the header.
     pub fn emit(&self, out: &mut Vec<u8>) {
-        out.push(PACKET | if self.is_long { LONG_NUMBER } else { 0 });
+        out.push(PACKET | if self.is_long { LONG_NUMBER } else { 0 } | if self.is_odd_phase { ODD_PHASE } else { 0 });
         out.extend_from_slice(&self.receiver_id.to_le_bytes());
         if self.is_long {
             out.extend_from_slice(&self.number.to_le_bytes());
@@ -167,8 +171,9 @@ impl<'a> Datagram<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
-            first @ (PACKET | 0x81) => {
+            first if first & !(LONG_NUMBER | ODD_PHASE) == PACKET => {
                 let is_long = first & LONG_NUMBER != 0;
+                let is_odd_phase = first & ODD_PHASE != 0;
                 let receiver_id = reader.u32()?;
                 let number = if is_long {
                     reader.u32()?
@@ -183,6 +188,7 @@ impl<'a> Datagram<'a> {
                         receiver_id,
                         number,
                         is_long,
+                        is_odd_phase,
                     },
                     sealed: reader.rest(),
                 })
@@ -341,6 +347,13 @@ mod tests {
             },
             Datagram::Packet {
                 header: PacketHeader::new(9, 70_000, 1 << 20),
+                sealed: &noise,
+            },
+            Datagram::Packet {
+                header: PacketHeader {
+                    is_odd_phase: true,
+                    ..PacketHeader::new(9, 70_000, 1 << 20)
+                },
                 sealed: &noise,
             },
         ]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netplay_netsim::{Conditions, Node, Random};
 use netplay_proto::message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE};
-use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Reason};
+use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Reason, Renewal};
 
 use crate::reference::{Moment, Phase, Reference};
 use crate::step::{Mistake, PLACES, Step};
@@ -59,6 +59,11 @@ impl Play {
                 grace: SECOND * one_of(&[5, 30, 30]) as u32,
                 send_queue: one_of(&[300 << 10, 64 << 20, 64 << 20]) as usize,
                 copies: one_of(&[0, 1, 4, 4]) as f64,
+                renewal: Renewal {
+                    packets: one_of(&[4, 64, 1 << 22]),
+                    ..Renewal::default()
+                },
+                ..Limits::default()
             };
             let accept = (place < 2).then(|| accept.clone());
             let side = world.add_side(place, accept.clone(), limits.clone());

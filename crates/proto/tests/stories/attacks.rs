@@ -1,258 +1,14 @@
 //! A peer that speaks the protocol perfectly and keeps none of its manners: it has the keys of its own handshake, and writes
 //! into its packets what it likes.
-//!
-//! A [`Victim`] is one endpoint with nobody honest around it; a [`Rogue`] makes datagrams by hand, out of `netplay_proto::wire`
-//! and the crate `snow`. Tests that are ignored name what does not hold yet.
-
-use std::time::Duration;
 
 use netplay_netsim::Conditions;
-use netplay_proto::wire::{Chunk, Datagram, FRAGMENT_SIZE, Introduction, MessageChunk, PacketHeader, Part};
+use netplay_proto::wire::{Chunk, Datagram, FRAGMENT_SIZE, Introduction, MessageChunk, Part};
 use netplay_proto::wire::{fragment_count, fragment_len};
-use netplay_proto::{
-    Accept, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Key, Kind, Limits, Message,
-    Output, Path, Reason, SendError, Timestamp,
-};
-use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
-use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
-use snow::types::{Cipher, Dh, Hash, Random};
-use snow::{Builder, HandshakeState, StatelessTransportState};
+use netplay_proto::{Accept, Connect, Delivery, Event, Kind, Limits, Reason, SendError};
 
+use crate::rogue::{NO_PASSWORD, Rogue, Victim, ask, finish, handshake, introduction, whole};
 use crate::world::{World, path_to, terms};
 use crate::{MS, SECOND};
-
-const NO_PASSWORD: Key = [0; 32];
-
-/// One endpoint, alone with whoever attacks it.
-struct Victim {
-    endpoint: Endpoint,
-    now: Timestamp,
-    events: Vec<(ConnectionId, Event)>,
-    takes_events: bool,
-}
-
-impl Victim {
-    fn server(accept: Accept) -> Self {
-        Self::new(Some(accept))
-    }
-
-    fn new(accept: Option<Accept>) -> Self {
-        let config = EndpointConfig {
-            identity: Identity::from_secret([1; 32]),
-            accept,
-            limits: Limits::default(),
-        };
-        Self {
-            endpoint: Endpoint::new(config, [1; 32]),
-            now: Timestamp::from_millis(1000),
-            events: Vec::new(),
-            takes_events: true,
-        }
-    }
-
-    /// Returns what the endpoint says to these datagrams from one path.
-    fn hear<'a>(&mut self, from: Path, datagrams: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
-        for datagram in datagrams {
-            self.endpoint.handle_datagram(self.now, from, datagram);
-        }
-        let mut said = Vec::new();
-        while let Output::Datagram { bytes, .. } = self.endpoint.poll_output(self.now) {
-            said.push(bytes.to_vec());
-        }
-        while self.takes_events
-            && let Some(event) = self.endpoint.poll_event()
-        {
-            self.events.push(event);
-        }
-        said
-    }
-
-    fn wait(&mut self, time: Duration) -> Vec<Vec<u8>> {
-        self.now += time;
-        self.hear(path_to(0), [])
-    }
-
-    fn send(&mut self, id: ConnectionId, channel: u8, size: usize) -> Result<u64, SendError> {
-        let message = Message {
-            channel,
-            delivery: Delivery::RELIABLE,
-            kind: Kind::BYTES,
-            data: vec![0; size].into(),
-        };
-        self.endpoint.send(self.now, id, &message)
-    }
-
-    fn disconnected(&self) -> Option<(Reason, &str)> {
-        self.events.iter().find_map(|(_, event)| match event {
-            Event::Disconnected { reason, detail } => Some((*reason, detail.as_str())),
-            _ => None,
-        })
-    }
-}
-
-/// The attacker's side of one connection.
-struct Rogue {
-    path: Path,
-    receiver_id: u32,
-    session: StatelessTransportState,
-    next_number: u64,
-}
-
-impl Rogue {
-    /// Knocks at a server, with this introduction.
-    fn enter(victim: &mut Victim, node: u64, message_size: u64) -> Self {
-        let (answer, reply) = ask(victim, node, node);
-        let introduction = introduction(message_size);
-        let (finish, session, receiver_id) = finish(&answer, node, &reply, &NO_PASSWORD, &introduction);
-        victim.hear(path_to(node), [&finish[..]]);
-        Self {
-            path: path_to(node),
-            receiver_id,
-            session,
-            next_number: 0,
-        }
-    }
-
-    fn packet(&mut self, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        PacketHeader::new(self.receiver_id, self.next_number, 1 << 20).emit(&mut bytes);
-        let start = bytes.len();
-        bytes.resize(start + payload.len() + 16, 0);
-        self.session
-            .write_message(self.next_number, payload, &mut bytes[start..])
-            .unwrap();
-        self.next_number += 1;
-        bytes
-    }
-
-    fn say(&mut self, victim: &mut Victim, chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
-        let mut payload = Vec::new();
-        chunks.iter().for_each(|chunk| chunk.emit(&mut payload));
-        let packet = self.packet(&payload);
-        victim.hear(self.path, [&packet[..]])
-    }
-}
-
-fn introduction(message_size: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    Introduction {
-        connection_id: 77,
-        name: "Mallory".into(),
-        version: "1".into(),
-        message_size,
-    }
-    .emit(&mut bytes);
-    bytes
-}
-
-/// Asks a server from a node with a token of its own, proves the address, and returns the token and the server's Reply.
-fn ask(victim: &mut Victim, node: u64, token: u64) -> (u64, Vec<u8>) {
-    let mut noise = handshake(true, token, &NO_PASSWORD, token);
-    let mut first = [0; 1200];
-    let len = noise.write_message(&[], &mut first).unwrap();
-    let noise: &[u8; 48] = first[..len].try_into().unwrap();
-    let hello = |cookie: Option<&[u8; 24]>| {
-        let mut bytes = Vec::new();
-        Datagram::Hello { token, noise, cookie }.emit(&mut bytes);
-        bytes
-    };
-    let said = victim.hear(path_to(node), [&hello(None)[..]]);
-    let cookie = said.iter().find_map(|bytes| match Datagram::parse(bytes) {
-        Ok(Datagram::Cookie { cookie, .. }) => Some(*cookie),
-        _ => None,
-    });
-    let Some(cookie) = cookie else {
-        return (token, Vec::new());
-    };
-    let mut said = victim.hear(path_to(node), [&hello(Some(&cookie))[..]]);
-    said.retain(|bytes| matches!(Datagram::parse(bytes), Ok(Datagram::Reply { .. })));
-    (token, said.pop().unwrap_or_default())
-}
-
-/// Makes the last message of the handshake for this password.
-fn finish(
-    token: &u64,
-    seed: u64,
-    reply: &[u8],
-    psk: &Key,
-    introduction: &[u8],
-) -> (Vec<u8>, StatelessTransportState, u32) {
-    let mut noise = handshake(true, *token, psk, seed);
-    let mut buffer = [0; 1200];
-    noise.write_message(&[], &mut buffer).unwrap();
-    let Ok(Datagram::Reply { noise: second, .. }) = Datagram::parse(reply) else {
-        panic!("no reply")
-    };
-    let len = noise.read_message(second, &mut buffer).unwrap();
-    let server_id = Introduction::parse(&buffer[..len]).unwrap().connection_id;
-    let len = noise.write_message(introduction, &mut buffer).unwrap();
-    let mut bytes = Vec::new();
-    Datagram::Finish {
-        server_id,
-        noise: &buffer[..len],
-    }
-    .emit(&mut bytes);
-    (bytes, noise.into_stateless_transport_mode().unwrap(), server_id)
-}
-
-fn handshake(is_client: bool, token: u64, psk: &Key, seed: u64) -> HandshakeState {
-    let mut prologue = b"npla\x01".to_vec();
-    prologue.extend_from_slice(&token.to_le_bytes());
-    let params = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s".parse().unwrap();
-    let builder = Builder::with_resolver(params, Box::new(Seeded(seed)))
-        .local_private_key(&[9; 32])
-        .and_then(|builder| builder.psk(3, psk))
-        .and_then(|builder| builder.prologue(&prologue))
-        .unwrap();
-    if is_client {
-        builder.build_initiator().unwrap()
-    } else {
-        builder.build_responder().unwrap()
-    }
-}
-
-/// snow's primitives with chance from a seed.
-struct Seeded(u64);
-
-impl CryptoResolver for Seeded {
-    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Chance(ChaCha20Rng::seed_from_u64(self.0))))
-    }
-
-    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        DefaultResolver.resolve_dh(choice)
-    }
-
-    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
-    }
-
-    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        RingResolver.resolve_cipher(choice)
-    }
-}
-
-struct Chance(ChaCha20Rng);
-
-impl Random for Chance {
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), snow::Error> {
-        self.0.fill_bytes(bytes);
-        Ok(())
-    }
-}
-
-fn whole(delivery: Delivery, sequence_id: u64, data: &[u8]) -> Chunk<'_> {
-    Chunk::Message(MessageChunk {
-        channel: 1,
-        delivery,
-        kind: Kind::BYTES,
-        sequence_id,
-        part: Part::Whole,
-        data,
-    })
-}
 
 #[test]
 fn a_rogue_that_behaves_is_served() {
@@ -324,6 +80,7 @@ fn a_server_that_accepts_anything_is_sent_no_more_than_the_protocol_allows() {
         receiver_id: Introduction::parse(&buffer[..len]).unwrap().connection_id,
         session: noise.into_stateless_transport_mode().unwrap(),
         next_number: 0,
+        is_odd_phase: false,
     };
     rogue.say(&mut victim, &[Chunk::Ping]);
     assert!(matches!(victim.events[0].1, Event::Connected { .. }));
@@ -374,7 +131,7 @@ fn a_packet_with_a_hundred_acknowledgements_breaks_the_rules() {
 fn a_password_can_be_guessed_a_few_times_in_a_handshake_and_no_more() {
     let secret = [200; 32];
     let mut victim = Victim::server(Accept { psk: secret, ..terms() });
-    let (token, reply) = ask(&mut victim, 10, 10);
+    let (token, reply) = ask(&mut victim, path_to(10), 10);
     let introduction = introduction(1 << 20);
     for guess in 0..=200 {
         let (finish, ..) = finish(&token, 10, &reply, &[guess; 32], &introduction);
@@ -386,7 +143,7 @@ fn a_password_can_be_guessed_a_few_times_in_a_handshake_and_no_more() {
 #[test]
 fn garbage_in_the_place_of_a_last_handshake_message_does_not_spoil_the_true_one() {
     let mut victim = Victim::server(terms());
-    let (token, reply) = ask(&mut victim, 10, 10);
+    let (token, reply) = ask(&mut victim, path_to(10), 10);
     let (finish, ..) = finish(&token, 10, &reply, &NO_PASSWORD, &introduction(1 << 20));
     for garbage in 0..100 {
         let mut forged = finish.clone();
@@ -405,7 +162,7 @@ fn peers_that_come_and_go_do_not_fill_the_inbox_of_a_game_that_sleeps() {
     });
     victim.takes_events = false;
     for node in 10..60 {
-        let (token, reply) = ask(&mut victim, node, node);
+        let (token, reply) = ask(&mut victim, path_to(node), node);
         if reply.is_empty() {
             continue;
         }
@@ -416,6 +173,7 @@ fn peers_that_come_and_go_do_not_fill_the_inbox_of_a_game_that_sleeps() {
             receiver_id,
             session,
             next_number: 0,
+            is_odd_phase: false,
         };
         for sequence_id in 0..800 {
             rogue.say(&mut victim, &[whole(Delivery::RELIABLE, sequence_id, &[0; 1000])]);
@@ -435,9 +193,9 @@ fn peers_that_come_and_go_do_not_fill_the_inbox_of_a_game_that_sleeps() {
 fn one_stranger_with_one_address_does_not_keep_others_out() {
     let mut victim = Victim::server(terms());
     for token in 0..1200 {
-        ask(&mut victim, 10, token);
+        ask(&mut victim, path_to(10), token);
     }
-    let (_, reply) = ask(&mut victim, 11, 5000);
+    let (_, reply) = ask(&mut victim, path_to(11), 5000);
     assert!(!reply.is_empty(), "an honest client is not answered");
 }
 

@@ -11,10 +11,14 @@ mod bounds;
 mod closing;
 mod connecting;
 mod delivery;
+mod doors;
 mod hostile;
 mod losses;
 mod properties;
+mod rates;
 mod refusals;
+mod renewal;
+mod rogue;
 mod vanishing;
 #[allow(dead_code, reason = "the model, tests/model, needs more of it")]
 mod world;

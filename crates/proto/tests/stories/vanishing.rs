@@ -242,6 +242,40 @@ fn a_client_that_moves_to_a_slower_path_is_followed() {
 }
 
 #[test]
+fn a_client_that_moves_to_a_path_four_times_as_long_keeps_its_connection() {
+    let (mut world, end, other) = connected();
+    let talk = |world: &mut World, tick: u64| {
+        world.send(end, 1, Delivery::RELIABLE, vec![tick as u8; 20]);
+        world.send(other, 1, Delivery::RELIABLE, vec![tick as u8; 20]);
+    };
+    world.play(2 * SECOND, TICK, talk);
+    let server = world.node(other.side);
+    world
+        .network
+        .set_conditions_between(500, server, Conditions::lag(4 * LAG));
+    world.move_to(end.side, 500);
+    let moved_at = world.now;
+    let mut arrived_at = None;
+    world.play(3 * SECOND, TICK, |world, tick| {
+        talk(world, tick);
+        let path = world.endpoint(other.side).connection_path(other.id);
+        if arrived_at.is_none() && path == Some(crate::world::path_to(500)) {
+            arrived_at = Some(world.now);
+        }
+    });
+    world.run_until_delivered(3 * SECOND);
+    // A packet there, a check back, the answer there: one and a half round trips.
+    let gap = arrived_at.expect("the server never followed") - moved_at;
+    assert!(gap <= 3 * 4 * LAG + 2 * TICK, "{gap:?}");
+    assert_eq!(
+        (world.told(end).len(), world.told(other).len()),
+        (1, 1),
+        "{}",
+        world.story()
+    );
+}
+
+#[test]
 fn times_follow_the_limits() {
     let mut world = World::new(Conditions::lag(LAG));
     let limits = Limits {

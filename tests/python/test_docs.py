@@ -1,0 +1,28 @@
+"""What the documentation says about the tests is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_tests_named_in_the_threat_model_exist() -> None:
+    folders = {"S": ROOT / "crates/proto/tests/stories", "P": ROOT / "tests/python"}
+    named = re.findall(r"`([SP])/([a-z_]+\.(?:rs|py))::([a-z0-9_]+)`", (ROOT / "docs/security.md").read_text("utf-8"))
+    assert len(named) > 40
+    for folder, file, name in named:
+        text = (folders[folder] / file).read_text("utf-8")
+        assert re.search(rf"(?:fn|def) {name}\(", text), f"{file} has no test {name}"
+
+
+def test_every_reason_is_in_the_docstring_and_in_the_protocol() -> None:
+    source = (ROOT / "crates/proto/src/reason.rs").read_text("utf-8")
+    reasons = re.findall(r'Self::\w+ => "([a-z ]+)"', source)
+    assert len(reasons) >= 16
+    events = (ROOT / "python/netplay/_events.py").read_text("utf-8")
+    protocol = (ROOT / "docs/protocol.md").read_text("utf-8")
+    for reason in reasons:
+        assert f'"{reason}"' in events
+        assert f"| {reason} |" in protocol
