@@ -66,6 +66,8 @@ class Network:
         max_peers: int,
         max_messages: int | None,
         max_rate: int | None,
+        send_rate: int | None,
+        copies: float,
         secret_key: bytes,
     ) -> Listener: ...
     def _connect(
@@ -76,6 +78,8 @@ class Network:
         version: str,
         password: str | None,
         timeout: float,
+        send_rate: int | None,
+        copies: float,
         pinned_key: bytes | None,
     ) -> Peer: ...
     def _ban(self, who: str, seconds: float | None) -> None: ...

@@ -43,12 +43,7 @@ class What(enum.IntEnum):
     NETWORK_RESUMED = 4
     """The link is back, nothing lost and nothing twice: `peer`, `seconds`."""
     NETWORK_DISCONNECTED = 5
-    """The peer is gone for good, or could not be reached: `peer`, `reason`, `detail`.
-
-    The reason is one of "closed" (by us), "goodbye", "timeout", "no answer", "unknown host", "full", "wrong password",
-    "wrong version", "wrong protocol", "key changed", "bad data", "too slow", "too large", "too fast", "banned" and
-    "internal".
-    """
+    """The peer is gone for good, or could not be reached: `peer`, `reason` (its words: `Event.reason`), `detail`."""
 
     def __str__(self) -> str:
         return self.name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
+import math
 import time
 import weakref
 from collections import deque
@@ -91,6 +92,8 @@ class Network(_core.Network):
         max_peers: int = 100,
         max_messages: int | None = None,
         max_rate: int | None = None,
+        send_rate: int | None = None,
+        copies: float = 4.0,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
 
@@ -110,6 +113,11 @@ class Network(_core.Network):
                 outage can explain (half a minute's worth), is closed with the reason "too fast".
             max_rate: The same for bytes of messages a second. Let it be more than a thirtieth of the largest message
                 that a peer sends.
+            send_rate: How many bytes a second are sent to one peer at most, headers included; None for as many as the
+                path carries. What has to wait goes in this order: small reliable messages, lossy ones (dropped after
+                100 ms), large ones.
+            copies: How many bytes of copies against loss may be sent for each byte of small reliable messages while a
+                path loses packets; 0 for none.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.
@@ -118,7 +126,8 @@ class Network(_core.Network):
             BadURL: The URL cannot be read, or is not one to listen on.
             ListenFailed: The address is in use, not this machine's, or not allowed.
             NetworkFailed: The operating system gave no thread or socket.
-            ValueError: A name or version is too long, or `max_peers`, `max_messages` or `max_rate` is below 1.
+            ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
+                1; or `copies` is not 0 or more.
 
         Example:
             >>> import netplay
@@ -135,6 +144,8 @@ class Network(_core.Network):
             max_peers=_at_least_zero(max_peers, "max_peers"),
             max_messages=_at_least_one(max_messages, "max_messages"),
             max_rate=_at_least_one(max_rate, "max_rate"),
+            send_rate=_at_least_one(send_rate, "send_rate"),
+            copies=_share(copies),
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -150,6 +161,8 @@ class Network(_core.Network):
         version: str = "",
         password: str | None = None,
         timeout: float = 10.0,
+        send_rate: int | None = None,
+        copies: float = 4.0,
     ) -> Peer:
         """Calls somebody and returns at once: NETWORK_CONNECTED or NETWORK_DISCONNECTED tells how it went.
 
@@ -163,6 +176,8 @@ class Network(_core.Network):
             version: The game's version; the other side refuses another than its own. At most 64 bytes of UTF-8.
             password: The other side's password.
             timeout: How many seconds to go on asking; a server that is started meanwhile is found.
+            send_rate: As for `listen()`.
+            copies: As for `listen()`.
 
         Returns:
             The peer, not connected yet.
@@ -170,7 +185,7 @@ class Network(_core.Network):
         Raises:
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
-            ValueError: A name or version is too long.
+            ValueError: A name or version is too long, `send_rate` is below 1, or `copies` is not 0 or more.
 
         Example:
             >>> import netplay
@@ -184,6 +199,8 @@ class Network(_core.Network):
             version=version,
             password=password,
             timeout=timeout,
+            send_rate=_at_least_one(send_rate, "send_rate"),
+            copies=_share(copies),
             pinned_key=_trust.pinned_key(url),
         )
         self._peer_callbacks[peer.id] = (on_connect, on_lost)
@@ -464,6 +481,12 @@ def _at_least_one(value: int | None, name: str) -> int | None:
     if value is not None and value < 1:
         raise ValueError(f"{name} is {value}, it must be at least 1; None sets no bound")
     return value
+
+
+def _share(copies: float) -> float:
+    if not 0.0 <= copies < math.inf:
+        raise ValueError(f"copies is {copies}, it must be 0 or more")
+    return copies
 
 
 def _ban_names(who: Peer | str) -> list[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
-import re
 import types
-from pathlib import Path
 
 import pytest
 from conftest import Pair, only, wait_for
@@ -77,15 +75,6 @@ def test_every_method_says_what_it_raises_and_has_an_example(method: object) -> 
     text = inspect.getdoc(method) or ""
     assert "Raises:" in text
     assert "Example:" in text
-
-
-def test_every_reason_is_among_the_words_that_are_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
-    table = page.partition("## Reasons")[2].partition("\n## ")[0]
-    reasons = re.findall(r"^\| [0-9]+ \| ([a-z ]+) \|", table, re.MULTILINE)
-    assert len(reasons) == 14
-    for reason in reasons:
-        assert f'"{reason}"' in (inspect.getdoc(Event.reason) or "")
 
 
 @pytest.mark.parametrize("name", ["", *MODULES])

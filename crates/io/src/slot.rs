@@ -122,13 +122,7 @@ impl Slot {
 
     /// Returns true if a call with these terms can be made from here.
     pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits) -> bool {
-        let own = &self.config.limits;
-        self.listener.is_none()
-            && self.simulation.as_ref() == simulation
-            && own.message_size == limits.message_size
-            && own.lost_after == limits.lost_after
-            && own.grace == limits.grace
-            && own.send_queue == limits.send_queue
+        self.listener.is_none() && self.simulation.as_ref() == simulation && self.config.limits == *limits
     }
 
     /// Returns the bounds and times of its connections.

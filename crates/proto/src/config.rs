@@ -66,7 +66,7 @@ pub const MAX_NAME_LEN: usize = 64;
 pub const MAX_DETAIL_LEN: usize = 200;
 
 /// Bounds and times of every connection of an endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// The largest reliable message, in bytes; from [`MIN_MESSAGE_SIZE`](crate::message::MIN_MESSAGE_SIZE) to
     /// [`MAX_RELIABLE_SIZE`](crate::message::MAX_RELIABLE_SIZE).
@@ -80,6 +80,8 @@ pub struct Limits {
     /// How many bytes of copies against loss may be sent for each byte of small reliable messages, while a path loses
     /// packets; 0.0 sends none.
     pub copies: f64,
+    /// How many bytes a second may be sent to one remote side at most, UDP payload; None: as many as its path carries.
+    pub send_rate: Option<u64>,
     /// How fast one remote side may send to us.
     pub incoming: IncomingRate,
     /// How many handshakes one host may begin.
@@ -96,6 +98,7 @@ impl Default for Limits {
             grace: Duration::from_secs(30),
             send_queue: 64 * 1024 * 1024,
             copies: 4.0,
+            send_rate: None,
             incoming: IncomingRate::default(),
             handshakes: HandshakeRate::default(),
             renewal: Renewal::default(),

@@ -30,6 +30,7 @@ use crate::intake::{Intake, Violation};
 use crate::loss::{Lost, PathLoss};
 use crate::message::{Event, Message, SendError};
 use crate::outbox::Outbox;
+use crate::pacer::Pacer;
 use crate::rates::Rates;
 use crate::reason::Reason;
 use crate::replay::ReplayWindow;
@@ -102,6 +103,9 @@ pub(crate) struct Connection {
     flight: Flight,
     rtt: RttEstimator,
     congestion: CongestionController,
+    pacer: Pacer,
+    /// Messages wait for the pacer.
+    is_paced: bool,
     outbox: Outbox,
     intake: Intake,
     loss: PathLoss,
@@ -150,6 +154,8 @@ impl Connection {
             flight: Flight::new(now),
             rtt: RttEstimator::new(now, first_rtt),
             congestion: CongestionController::new(now),
+            pacer: Pacer::new(now, limits.send_rate),
+            is_paced: false,
             outbox,
             loss: PathLoss::default(),
             stats: ConnectionStats::default(),
@@ -168,6 +174,11 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// Returns true while messages may leave.
+    fn is_sending(&self) -> bool {
+        matches!(self.state, State::Open | State::Flushing { .. })
     }
 
     pub(crate) fn is_gone(&self) -> bool {

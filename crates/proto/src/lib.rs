@@ -22,7 +22,7 @@
 //! | `outbox`, `intake`, `inbox` | messages on their way out, on their way in, and waiting for the game |
 //! | `lane`, `credit`, `rates` | one channel and delivery; what a remote side may make us hold, and how fast it may send |
 //! | `flight`, `acks`, `ranges`, `rtt` | packets under way, acknowledgements owed, the round trip |
-//! | `congestion` | how much may be under way |
+//! | `congestion`, `pacer` | how much may be under way; how fast it may go at most |
 //! | `loss`, `copies` | what the path loses, and what is sent once more because of it |
 //! | `recent` | what arrived last, to make what did not from the sum of several |
 //! | `roaming` | whether the remote side has moved to another path |
@@ -49,6 +49,7 @@ mod loss;
 pub mod message;
 mod noise;
 mod outbox;
+mod pacer;
 mod ranges;
 mod rates;
 pub mod reason;

@@ -47,6 +47,14 @@ pub(crate) struct Allowed {
     pub(crate) has_bulk: bool,
 }
 
+impl Allowed {
+    pub(crate) const ALL: Self = Self {
+        has_small: true,
+        has_lossy: true,
+        has_bulk: true,
+    };
+}
+
 /// Everything on its way out.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -609,12 +617,6 @@ fn chunk_len(chunk: &MessageChunk<'_>) -> usize {
 mod tests {
     use super::*;
 
-    const ALL: Allowed = Allowed {
-        has_small: true,
-        has_lossy: true,
-        has_bulk: true,
-    };
-
     fn message(channel: u8, delivery: Delivery, size: usize) -> Message {
         Message {
             channel,
@@ -626,7 +628,7 @@ mod tests {
 
     fn pack(outbox: &mut Outbox) -> (Vec<(u8, u64, Part)>, Vec<Carried>) {
         let (mut out, mut carried) = (Vec::new(), Vec::new());
-        outbox.pack(1175, ALL, &mut out, &mut carried);
+        outbox.pack(1175, Allowed::ALL, &mut out, &mut carried);
         assert!(out.len() <= 1175);
         let chunks = Chunk::parse_all(&out).map(|chunk| match chunk {
             Ok(Chunk::Message(message)) => (message.channel, message.sequence_id, message.part),
@@ -715,7 +717,7 @@ mod tests {
             .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 3 << 20))
             .unwrap();
         while !pack(&mut outbox).0.is_empty() {}
-        assert!(!outbox.has_work(ALL));
+        assert!(!outbox.has_work(Allowed::ALL));
         assert!(outbox.credit_limit - outbox.credit_used >= BULK_RESERVE);
         for _ in 0..2000 {
             outbox
@@ -723,13 +725,13 @@ mod tests {
                 .unwrap();
         }
         let mut sent = 0;
-        while outbox.has_work(ALL) {
+        while outbox.has_work(Allowed::ALL) {
             sent += pack(&mut outbox).0.len();
         }
         assert!(sent > 300, "{sent}");
         assert!(outbox.credit_used <= outbox.credit_limit);
         outbox.handle_credit(BASE_CREDIT * 4);
-        assert!(outbox.has_work(ALL));
+        assert!(outbox.has_work(Allowed::ALL));
     }
 
     #[test]
@@ -761,15 +763,15 @@ mod tests {
                 .unwrap();
         }
         let mut sent = Vec::new();
-        while outbox.has_work(ALL) {
+        while outbox.has_work(Allowed::ALL) {
             sent.extend(units(&pack(&mut outbox).1));
         }
         assert_eq!(sent.len() as u64, UNORDERED_SPAN);
         for &unit in &sent[1..] {
             outbox.handle_arrived(unit);
         }
-        assert!(!outbox.has_work(ALL));
+        assert!(!outbox.has_work(Allowed::ALL));
         outbox.handle_arrived(sent[0]);
-        assert!(outbox.has_work(ALL));
+        assert!(outbox.has_work(Allowed::ALL));
     }
 }

@@ -135,7 +135,8 @@ impl Event {
     /// "unknown host" (the name has no address), "full", "wrong password", "wrong version" (of the game),
     /// "wrong protocol" (another version of netplay), "key changed" (not the server known from before, see
     /// `netplay.forget()`), "bad data" (the other side broke the rules), "too slow" (it did not take what was sent to it),
-    /// "too large" (a message waited that the other side does not accept), "internal" (a fault of netplay's own).
+    /// "too fast" (it sent more than `listen(max_messages=, max_rate=)` allow), "too large" (a message waited that the other side
+    /// does not accept), "banned", "internal" (a fault of netplay's own).
     #[getter]
     fn reason(&self) -> PyResult<&'static str> {
         match &self.body {

@@ -160,7 +160,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -172,6 +172,8 @@ impl Network {
         max_peers: usize,
         max_messages: Option<u64>,
         max_rate: Option<u64>,
+        send_rate: Option<u64>,
+        copies: f64,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -187,6 +189,8 @@ impl Network {
                     messages: max_messages,
                     bytes: max_rate,
                 },
+                send_rate,
+                copies,
                 ..Limits::default()
             },
         };
@@ -198,7 +202,7 @@ impl Network {
         Ok(listener)
     }
 
-    #[pyo3(signature = (url, *, name, version, password, timeout, pinned_key))]
+    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, pinned_key))]
     #[allow(clippy::too_many_arguments)]
     fn _connect(
         &self,
@@ -208,9 +212,15 @@ impl Network {
         version: String,
         password: Option<String>,
         timeout: f64,
+        send_rate: Option<u64>,
+        copies: f64,
         pinned_key: Option<Key>,
     ) -> PyResult<Py<Peer>> {
-        let limits = Limits::default();
+        let limits = Limits {
+            send_rate,
+            copies,
+            ..Limits::default()
+        };
         let options = ConnectOptions {
             name,
             version,

@@ -80,6 +80,7 @@ impl Connection {
             .record(now, out.len(), urgency, is_app_limited, &self.carried);
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += out.len() as u64;
+        self.pacer.handle_sent(now, out.len());
     }
 
     fn pack_control(&mut self, payload: &mut Vec<u8>) {
@@ -118,7 +119,7 @@ impl Connection {
 
     /// Packs messages as far as the path allows. Returns true if the path could take more than the game has to send.
     fn pack_messages(&mut self, now: Timestamp, room: usize, payload: &mut Vec<u8>) -> bool {
-        if !matches!(self.state, State::Open | State::Flushing { .. }) {
+        if !self.is_sending() {
             return true;
         }
         let (under_way, small) = (self.flight.bytes(), self.flight.small_bytes());
@@ -132,6 +133,11 @@ impl Connection {
             has_bulk: under_way < window && !is_full,
         };
         self.outbox.drop_late(now);
+        self.is_paced = self.pacer.free_at() > now;
+        if self.is_paced {
+            // The path could take more: it is the game that does not want it to.
+            return true;
+        }
         let (start, end) = (payload.len(), room.max(payload.len()));
         if allowed.has_small {
             self.outbox
@@ -140,12 +146,7 @@ impl Connection {
         if self.copies.is_due(now) || payload.len() > start {
             self.pack_copies(now, end, payload);
         }
-        under_way + payload.len() < window
-            && !self.outbox.has_work(Allowed {
-                has_small: true,
-                has_lossy: true,
-                has_bulk: true,
-            })
+        under_way + payload.len() < window && !self.outbox.has_work(Allowed::ALL)
     }
 
     /// Packs copies of what was sent before, and takes note of what goes for the first time.

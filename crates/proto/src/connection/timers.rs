@@ -4,6 +4,7 @@ use super::{Connection, State};
 use crate::flight::Carried;
 use crate::inbox::Inbox;
 use crate::message::Event;
+use crate::outbox::Allowed;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -18,6 +19,8 @@ enum Timer {
     Probe,
     /// When to send copies alone, because no other packet has gone.
     Copies,
+    /// When to send what had to wait for the rate that the game allows.
+    Pace,
     /// When to ask whether the remote side is there.
     KeepAlive,
     /// When to tell the game that nothing is heard, and later to give up.
@@ -27,11 +30,12 @@ enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Ack,
         Self::Loss,
         Self::Probe,
         Self::Copies,
+        Self::Pace,
         Self::KeepAlive,
         Self::Silence,
         Self::Close,
@@ -60,7 +64,10 @@ impl Connection {
             Timer::Ack => self.acks.due(),
             Timer::Loss => self.flight.loss_time().filter(|_| is_talking),
             Timer::Probe if is_talking && self.flight.loss_time().is_none() => self.flight.probe_time(&self.rtt),
-            Timer::Copies if matches!(self.state, State::Open | State::Flushing { .. }) => self.copies.deadline(),
+            Timer::Copies if self.is_sending() => self.copies.deadline().map(|due| due.max(self.pacer.free_at())),
+            Timer::Pace if self.is_sending() && self.is_paced && self.outbox.has_work(Allowed::ALL) => {
+                Some(self.pacer.free_at())
+            }
             Timer::KeepAlive if self.state == State::Open && self.flight.is_empty() => {
                 Some(self.last_heard.max(self.last_ping) + self.keep_alive)
             }
@@ -72,14 +79,14 @@ impl Connection {
                 State::Flushing { until, .. } | State::Closing { until, .. } | State::Drained { until } => Some(*until),
                 State::Open | State::Gone => None,
             },
-            Timer::Probe | Timer::Copies | Timer::KeepAlive | Timer::Silence => None,
+            Timer::Probe | Timer::Copies | Timer::Pace | Timer::KeepAlive | Timer::Silence => None,
         }
     }
 
     fn handle_timer(&mut self, now: Timestamp, timer: Timer, inbox: &mut Inbox) {
         match timer {
             // The packet that is due takes them along.
-            Timer::Ack | Timer::Copies => (),
+            Timer::Ack | Timer::Copies | Timer::Pace => (),
             Timer::Loss => self.detect_lost(now),
             Timer::Probe => {
                 self.probes_due = 2;

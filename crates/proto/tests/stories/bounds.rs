@@ -176,6 +176,28 @@ fn more_lossy_messages_than_a_link_carries_do_not_pile_up() {
 }
 
 #[test]
+fn a_peer_is_sent_no_more_than_the_game_allows_and_small_messages_first() {
+    let limits = Limits {
+        send_rate: Some(50_000),
+        ..Limits::default()
+    };
+    let (mut world, end, other) = connected(limits);
+    world.send(end, 9, Delivery::RELIABLE, vec![7; 200_000]);
+    let before = world.stats(end).bytes_sent;
+    world.play(3 * SECOND, TICK, |world, tick| {
+        world.send(end, 1, Delivery::RELIABLE, vec![tick as u8; 20]);
+    });
+    let sent = world.stats(end).bytes_sent - before;
+    assert!((140_000..160_000).contains(&sent), "{sent} bytes in three seconds");
+    let late = world
+        .log
+        .iter()
+        .filter(|h| h.end == other && h.delay.is_some_and(|delay| delay > 100 * MS));
+    assert_eq!(late.count(), 0, "a word waited behind the level");
+    world.run_until_delivered(5 * SECOND);
+}
+
+#[test]
 fn a_peer_that_never_reads_does_not_disturb_the_others() {
     let mut world = World::new(Conditions::lag(10 * MS));
     let limits = Limits {
