@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from datetime import date
+from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -73,7 +74,7 @@ def main() -> int:
     rounds = 1 if options.quick else options.rounds
     contenders = [name for name in CONTENDERS if _is_there(name)]
     _set_environment()
-    results = _measurements(options.quick)
+    results = [result for result in _measurements(options.quick) if fnmatch(result.name, options.only)]
     began, load = time.monotonic(), os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with tempfile.TemporaryDirectory(prefix="netplay-bench-") as folder:
         os.environ["NETPLAY_DATA_DIR"] = folder
@@ -108,11 +109,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works; writes no page")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="measures only these, as in '64 B*'; writes no page")
     parser.add_argument("--out", type=Path, help="where the page goes (docs/benchmarks.md)")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    if not options.quick:
+    if not options.quick and options.only == "*":
         options.out = options.out or PAGE
     return options
 
@@ -131,6 +133,8 @@ def _measurements(is_quick: bool) -> list[Results]:
         "1 KiB one way, with pygame": Flood(1024, seconds, warm_seconds, with_pygame=True),
         "100 clients, waiting": Crowd(crowd_seconds, is_waiting=True),
         "100 clients, at 60 frames": Crowd(crowd_seconds, is_waiting=False),
+        "500 clients, waiting": Crowd(crowd_seconds, is_waiting=True, clients=500),
+        "500 clients, at 60 frames": Crowd(crowd_seconds, is_waiting=False, clients=500),
     }
     return [Results(name, plan) for name, plan in plans.items()]
 

@@ -2,8 +2,6 @@
 //!
 //! A part of the [`Driver`].
 
-use std::ops::Bound;
-
 use netplay_proto::message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE};
 use netplay_proto::{Message, Reason, SendError, Timestamp};
 
@@ -35,6 +33,7 @@ impl Driver {
                 limit,
             });
         }
+        self.has_sent = true;
         let mut count = 0;
         match to {
             Target::One(peer) => {
@@ -50,13 +49,14 @@ impl Driver {
                 }
             }
             Target::All => {
-                let mut last = PeerId(0);
-                while let Some((peer, _)) = self.peers.range((Bound::Excluded(last), Bound::Unbounded)).next() {
-                    last = *peer;
-                    if !exclude.contains(&last) {
-                        count += self.send_if_open(now, last, message)?;
-                    }
-                }
+                // The list is used again: a broadcast allocates nothing once it has grown.
+                let mut recipients = std::mem::take(&mut self.recipients);
+                recipients.clear();
+                recipients.extend(self.peers.keys().filter(|peer| !exclude.contains(peer)));
+                let sent = recipients.iter().map(|peer| self.send_if_open(now, *peer, message));
+                let result: Result<usize, SendError> = sent.sum();
+                self.recipients = recipients;
+                count += result?;
             }
         }
         Ok(count)
