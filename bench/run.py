@@ -104,7 +104,7 @@ def main() -> int:
             return 1
     numbers, layer = _layer(options, rounds)
     table = f"{markdown(results)}\n\n{targets(results, numbers)}\n\n{layer}"
-    crowd = next(result.plan for result in results if isinstance(result.plan, Crowd))
+    crowd = Crowd(0, is_waiting=True)
     page = TEXT.format(
         command=_command(options),
         day=date.today(),

@@ -40,7 +40,7 @@ pub(crate) struct Driver {
     /// Counts up with every change of the sockets.
     pub(crate) sockets_version: u64,
     /// To whom the last broadcast went.
-    pub(crate) recipients: Vec<PeerId>,
+    pub(crate) recipients: Vec<(PeerId, Option<(SlotId, ConnectionId)>)>,
     /// The game has sent something since this was taken back.
     pub(crate) has_sent: bool,
 }
