@@ -118,7 +118,7 @@ fn in_a_steady_state_only_delivered_messages_allocate() {
         if tick == 1000 {
             begun = (ALLOCATIONS.load(Relaxed), heard[0].messages + heard[1].messages);
         }
-        now = now + Duration::from_millis(16);
+        now += Duration::from_millis(16);
         for _ in 0..2 {
             sides[0].send(now, ids[0], &down).unwrap();
             sides[1].send(now, ids[1], &up).unwrap();
