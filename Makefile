@@ -68,7 +68,7 @@ fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
-bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, asyncio TCP and a plain socket, side by side
+bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain socket, side by side; BENCH_ARGS="--only '500*'" for a part
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
 
 rivals: ## netplay, ENet, renet, QUIC and, as root, TCP on bad networks: docs/rivals.md; RIVALS_ARGS=--quick only prints

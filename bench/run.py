@@ -1,7 +1,8 @@
-"""netplay, pyenet, asyncio TCP and a plain UDP socket, side by side on this machine: `make bench`.
+"""netplay, pyenet, TCP by asyncio and by hand, and a plain UDP socket, side by side on this machine: `make bench`.
 
 Every round runs every measurement of every contender, one after the other and in another order each time, so that what
-else the machine does meets them all alike. The table is printed, and written to `docs/benchmarks.md`.
+else the machine does meets them all alike. Then the Rust layer is measured without Python, and all is held against what
+was to be reached. The tables are printed, and written to `docs/benchmarks.md`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import sys
 import tempfile
 import time
 from datetime import date
+from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from layer import COMMANDS, is_there, layer_figures
 from pairs import MeasurementError, run_pair
 from plans import Crowd, Echo, Flood, Plan
-from table import CONTENDERS, Results, markdown
+from table import CONTENDERS, Results, aligned, markdown
+from targets import targets
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PACKAGES: Final = ("netplay", "pyenet", "pygame-ce", "pygame")
@@ -39,6 +43,19 @@ A ratio is the median of the ratios of each round: compare these, for the rest s
 
 {table}
 
+## What was to be reached
+
+{targets}
+
+## The Rust layer, without Python
+
+{layer}
+
+Made by {commands}.
+The bare loops send and receive the same payloads without any protocol.
+A share is of one core, by the server's process, all its threads; 0.1 is a tenth.
+What a connection costs is counted in the allocator, in simulated time, without sockets.
+
 ## The machine
 
 {facts}
@@ -53,17 +70,17 @@ netplay encrypts and authenticates every packet; the others send plain text.
   *waiting* means that both block until something arrives.
 - **one way**: reliable messages as fast as they go through, as the receiver counts them.
   The sender looks at how much is under way, and waits when it is a lot:
-  `peer.queued` with netplay, `reliableDataInTransit` with pyenet, `drain()` with asyncio.
+  `peer.queued` with netplay, `reliableDataInTransit` with pyenet, `drain()` with asyncio, a full socket by hand.
   A plain UDP socket cannot know, so it sends what the receiver has no time for, and that is lost.
   *with pygame* takes netplay's messages by `poll()` and from `pygame.event.get()`, under SDL's dummy driver.
   Otherwise they are taken by `get()`.
-- **{clients} clients**: a server sends {down} B to each of {clients} clients {hz} times a second.
+- **{clients} and 500 clients**: a server sends {down} B to each of its clients {hz} times a second.
   Each of them sends {up} B to it {hz} times a second, evenly spread; lossy with netplay, unreliable with pyenet.
-  All clients are in one other process, on {sockets} sockets (with TCP on {clients}), and poll without a timeout.
+  All clients are in one other process, on {sockets} sockets (with TCP on one each), and poll without a timeout.
   The delay is from the moment the server made the message, before it sent it to the first, until a client has it.
   The server's CPU is that of all its threads, in the program and in the kernel.
   *waiting* means a server that blocks until something arrives or is to be sent.
-  *at {frames} frames* means one that looks {frames} times a second, as a game does; asyncio serves as it goes.
+  *at {frames} frames* means one that looks {frames} times a second, as a game does; over TCP they serve as they go.
 """
 
 
@@ -73,7 +90,7 @@ def main() -> int:
     rounds = 1 if options.quick else options.rounds
     contenders = [name for name in CONTENDERS if _is_there(name)]
     _set_environment()
-    results = _measurements(options.quick)
+    results = [result for result in _measurements(options.quick) if fnmatch(result.name, options.only)]
     began, load = time.monotonic(), os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with tempfile.TemporaryDirectory(prefix="netplay-bench-") as folder:
         os.environ["NETPLAY_DATA_DIR"] = folder
@@ -85,14 +102,18 @@ def main() -> int:
         except MeasurementError as error:
             _say(str(error))
             return 1
-    table = markdown(results)
-    crowd = next(result.plan for result in results if isinstance(result.plan, Crowd))
+    numbers, layer = _layer(options, rounds)
+    table = f"{markdown(results)}\n\n{targets(results, numbers)}\n\n{layer}"
+    crowd = Crowd(0, is_waiting=True)
     page = TEXT.format(
         command=_command(options),
         day=date.today(),
         seconds=time.monotonic() - began,
         rounds=rounds,
-        table=table,
+        table=markdown(results),
+        targets=targets(results, numbers),
+        layer=layer,
+        commands=" and ".join(f"`cargo run --release -p netplay-io --example {' '.join(words)}`" for words in COMMANDS),
         facts=_facts(load),
         **{name: getattr(crowd, name) for name in ("down", "up", "clients", "hz", "sockets", "frames")},
     )
@@ -108,11 +129,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works; writes no page")
+    parser.add_argument(
+        "--only", default="*", metavar="PATTERN", help="measures only these, as in '64 B*'; writes no page"
+    )
     parser.add_argument("--out", type=Path, help="where the page goes (docs/benchmarks.md)")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    if not options.quick:
+    if not options.quick and options.only == "*":
         options.out = options.out or PAGE
     return options
 
@@ -131,8 +155,18 @@ def _measurements(is_quick: bool) -> list[Results]:
         "1 KiB one way, with pygame": Flood(1024, seconds, warm_seconds, with_pygame=True),
         "100 clients, waiting": Crowd(crowd_seconds, is_waiting=True),
         "100 clients, at 60 frames": Crowd(crowd_seconds, is_waiting=False),
+        "500 clients, waiting": Crowd(crowd_seconds, is_waiting=True, clients=500),
+        "500 clients, at 60 frames": Crowd(crowd_seconds, is_waiting=False, clients=500),
     }
     return [Results(name, plan) for name, plan in plans.items()]
+
+
+def _layer(options: argparse.Namespace, rounds: int) -> tuple[dict[str, float], str]:
+    """Measures the Rust layer, unless the run is a quick one; returns its numbers, and their table."""
+    if options.quick or not fnmatch("Rust layer", options.only) or not is_there():
+        return {}, "Not measured in this run."
+    numbers = layer_figures(rounds)
+    return numbers, aligned([["", "1,000 clients"], *([name, f"{number:,.2f}"] for name, number in numbers.items())])
 
 
 def _run(result: Results, contenders: list[str]) -> None:
@@ -144,7 +178,7 @@ def _run(result: Results, contenders: list[str]) -> None:
 def _takes_part(contender: str, plan: Plan) -> bool:
     if isinstance(plan, Flood) and plan.with_pygame:
         return contender == "netplay" and importlib.util.find_spec("pygame") is not None
-    return not (isinstance(plan, Crowd) and not plan.is_waiting and contender == "tcp")
+    return not (isinstance(plan, Crowd) and not plan.is_waiting and contender in {"tcp", "select"})
 
 
 def _turned(contenders: list[str], number: int) -> list[str]:

@@ -9,9 +9,15 @@ from typing import Final
 
 from plans import Crowd, Echo, Flood, Outcome, Plan
 
-__all__ = ["CONTENDERS", "Results", "markdown"]
+__all__ = ["CONTENDERS", "Results", "aligned", "markdown", "values"]
 
-CONTENDERS: Final = {"netplay": "netplay", "pyenet": "pyenet", "tcp": "asyncio TCP", "udp": "UDP socket"}
+CONTENDERS: Final = {
+    "netplay": "netplay",
+    "pyenet": "pyenet",
+    "tcp": "asyncio TCP",
+    "select": "select TCP",
+    "udp": "UDP socket",
+}
 """Their modules are `with_` and the key; the order is that of the columns."""
 
 _NONE: Final = "-"
@@ -50,10 +56,22 @@ def markdown(results: list[Results]) -> str:
     lines = [head]
     for result in results:
         for row in _rows(result.plan):
-            values = {name: [row.read(*pair) for pair in pairs] for name, pairs in result.outcomes.items()}
-            shown = [row.show(_middle(row, values[name])) if name in values else _NONE for name in CONTENDERS]
-            ratios = [_NONE if row.is_share else _ratio(values.get("netplay"), values.get(name)) for name in others]
+            found = values(result, row.name)
+            shown = [row.show(_middle(row, found[name])) if name in found else _NONE for name in CONTENDERS]
+            ratios = [_NONE if row.is_share else _ratio(found.get("netplay"), found.get(name)) for name in others]
             lines.append([f"{result.name}: {row.name}", *shown, *ratios])
+    return aligned(lines)
+
+
+def values(result: Results, name: str) -> dict[str, list[float]]:
+    """Returns one kind of number of a measurement, by contender, in the order of rounds."""
+    row = next(row for row in _rows(result.plan) if row.name == name)
+    return {contender: [row.read(*pair) for pair in pairs] for contender, pairs in result.outcomes.items()}
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Returns a table, the first line its head."""
+    head = lines[0]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(_line(line, widths) for line in [head, rule, *lines[1:]])

@@ -15,6 +15,7 @@ Address = tuple[str, int]
 LARGEST: Final = 2048  # bytes of any datagram here, and more
 NUMBER: Final = 2  # bytes with which a client says which it is
 PAUSE: Final = 0.05  # seconds after which a sink has read what was in its buffer
+PACE: Final = 0.0003  # seconds between two first messages of a crowd, which the server's buffer could not hold at once
 REPEATED: Final = 10  # times a mark is sent, lest it be lost
 
 
@@ -121,6 +122,7 @@ def crowd_clients(plan: Crowd, line: Line) -> Outcome:
         messages = [number.to_bytes(NUMBER, "big") + bytes(plan.up - NUMBER) for number in range(plan.clients)]
         for number, message in enumerate(messages):
             links[number % plan.sockets].sendto(message, address)
+            sleep(PACE)
         line.tell("ready")
         for turn in turns(plan, line.hear()):
             for number in turn:

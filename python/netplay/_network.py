@@ -242,7 +242,8 @@ class Network(_core.Network):
         """Returns everything that has arrived, for programs with no pygame and no window.
 
         Args:
-            timeout: How many seconds to wait for the first event.
+            timeout: How many seconds to wait for the first event. While lossy messages stream in, more than about a
+                thousand a second, they are gathered for up to a millisecond, unless you have sent something since.
 
         Returns:
             The events in order of arrival, at most 16,384; the rest waits for the next call. Empty when the time was

@@ -21,11 +21,15 @@ def test_a_quick_run_measures_everything_and_writes_a_page(tmp_path: Path) -> No
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in run.stdout.splitlines()]
+    table, reached, _ = run.stdout.split("\n\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     head, _, *measured = rows
-    assert head[1:5] == ["netplay", "pyenet", "asyncio TCP", "UDP socket"]
-    assert run.stdout.strip() in page.read_text(encoding="utf-8")
-    assert len(measured) == 4 + 8 + 10
+    assert head[1:6] == ["netplay", "pyenet", "asyncio TCP", "select TCP", "UDP socket"]
+    text = page.read_text(encoding="utf-8")
+    assert table in text
+    assert reached in text
+    assert "| 500 clients, at 60 frames: CPU by pyenet's" in reached
+    assert len(measured) == 4 + 8 + 20
     for name, netplay, pyenet, *_ in measured:
         assert re.match(r"[0-9]", netplay), f"{name}: {netplay}"
         assert find_spec("enet") is None or "pygame" in name or re.match(r"[0-9]", pyenet), f"{name}: {pyenet}"

@@ -39,6 +39,10 @@ pub(crate) struct Driver {
     pub(crate) caller_secret: Option<Key>,
     /// Counts up with every change of the sockets.
     pub(crate) sockets_version: u64,
+    /// To whom the last broadcast went.
+    pub(crate) recipients: Vec<(PeerId, Option<(SlotId, ConnectionId)>)>,
+    /// The game has sent something since this was taken back.
+    pub(crate) has_sent: bool,
 }
 
 /// Names a slot; never used again for another one.
@@ -77,7 +81,8 @@ impl Driver {
     pub(crate) fn drive(&mut self, now: Timestamp, look: Look) -> Next {
         let mut next = Next::default();
         for round in 0..LOCAL_ROUNDS {
-            next = Next::default();
+            // Only what arrived adds up over the rounds.
+            (next.at, next.has_more) = (None, false);
             let ids: Vec<SlotId> = self.slots.keys().copied().collect();
             for id in ids {
                 if let Some(slot_next) = self.contained(id, |slot| slot.drive(now, look)) {

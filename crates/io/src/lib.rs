@@ -10,6 +10,7 @@
 //! | [`keys`] | keys, from randomness and from passwords, and as text |
 //! | `shared` | what the game's threads and the I/O thread share; who drives, who wakes whom |
 //! | `wait` | how a thread of the game waits for something to arrive |
+//! | `leisure` | whether datagrams trickle or stream in, and how long to pause in a stream |
 //! | `thread` | the I/O thread, which stands in while the game is busy |
 //! | `driver`, `call`, `send` | all slots and peers, behind one lock; how calls begin, to whom messages go |
 //! | `slot` | one protocol endpoint with its sockets |
@@ -23,6 +24,7 @@ mod driver;
 pub mod error;
 mod interfaces;
 pub mod keys;
+mod leisure;
 mod local;
 pub mod network;
 mod resolve;

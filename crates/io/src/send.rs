@@ -2,12 +2,10 @@
 //!
 //! A part of the [`Driver`].
 
-use std::ops::Bound;
-
 use netplay_proto::message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE};
-use netplay_proto::{Message, Reason, SendError, Timestamp};
+use netplay_proto::{ConnectionId, Message, Reason, SendError, Timestamp};
 
-use crate::driver::{Driver, Line};
+use crate::driver::{Driver, Line, SlotId};
 use crate::slot::Slot;
 use crate::types::{PeerId, Target};
 
@@ -35,6 +33,7 @@ impl Driver {
                 limit,
             });
         }
+        self.has_sent = true;
         let mut count = 0;
         match to {
             Target::One(peer) => {
@@ -45,43 +44,45 @@ impl Driver {
             Target::Many(peers) => {
                 for peer in peers {
                     if !exclude.contains(peer) {
-                        count += self.send_if_open(now, *peer, message)?;
+                        count += or_none_if_closed(self.send_one(now, *peer, message))?;
                     }
                 }
             }
             Target::All => {
-                let mut last = PeerId(0);
-                while let Some((peer, _)) = self.peers.range((Bound::Excluded(last), Bound::Unbounded)).next() {
-                    last = *peer;
-                    if !exclude.contains(&last) {
-                        count += self.send_if_open(now, last, message)?;
-                    }
-                }
+                // The list is used again: a broadcast allocates nothing once it has grown.
+                let mut recipients = std::mem::take(&mut self.recipients);
+                recipients.clear();
+                recipients.extend(
+                    self.peers
+                        .iter()
+                        .filter(|(peer, _)| !exclude.contains(peer))
+                        .map(|(id, peer)| match &peer.line {
+                            Line::Connection(connection) => (*id, Some((peer.slot, *connection))),
+                            Line::Waiting { .. } => (*id, None),
+                        }),
+                );
+                let sent = recipients.iter().map(|(peer, connection)| match connection {
+                    Some((slot, connection)) => self.send_on(now, *peer, *slot, *connection, message),
+                    None => self.send_one(now, *peer, message),
+                });
+                let result: Result<usize, SendError> = sent.map(or_none_if_closed).sum();
+                self.recipients = recipients;
+                count += result?;
             }
         }
         Ok(count)
-    }
-
-    /// Sends to one of several: that it has just ended is not the caller's fault.
-    fn send_if_open(&mut self, now: Timestamp, peer: PeerId, message: &Message) -> Result<usize, SendError> {
-        match self.send_one(now, peer, message) {
-            Ok(is_sent) => Ok(usize::from(is_sent)),
-            Err(SendError::Closed) => Ok(0),
-            Err(error) => Err(error),
-        }
     }
 
     /// Returns false if the message is lossy and the connection not made yet.
     fn send_one(&mut self, now: Timestamp, id: PeerId, message: &Message) -> Result<bool, SendError> {
         let peer = self.peers.get_mut(&id).ok_or(SendError::Closed)?;
         let slot = peer.slot;
-        let result = match &mut peer.line {
+        match &mut peer.line {
             Line::Connection(connection) => {
                 let connection = *connection;
-                self.contained(slot, |slot| slot.endpoint.send(now, connection, message))
-                    .unwrap_or(Err(SendError::Closed))
+                self.send_on(now, id, slot, connection, message)
             }
-            Line::Waiting { .. } if message.delivery.is_lossy => return Ok(false),
+            Line::Waiting { .. } if message.delivery.is_lossy => Ok(false),
             Line::Waiting { messages, bytes, .. } => {
                 let limits = self.slots.get(&slot).map(Slot::limits).ok_or(SendError::Closed)?;
                 let (size, limit) = (message.data.len(), limits.message_size);
@@ -93,10 +94,22 @@ impl Driver {
                 if *bytes > limits.send_queue {
                     self.fail(id, Reason::TooSlow, "too much was sent before the connection was made");
                 }
-                return Ok(true);
+                Ok(true)
             }
-        };
-        match result {
+        }
+    }
+
+    /// Sends on the connection of a peer. Returns false if the message is lossy and the connection not made yet.
+    fn send_on(
+        &mut self,
+        now: Timestamp,
+        id: PeerId,
+        slot: SlotId,
+        connection: ConnectionId,
+        message: &Message,
+    ) -> Result<bool, SendError> {
+        let result = self.contained(slot, |slot| slot.endpoint.send(now, connection, message));
+        match result.unwrap_or(Err(SendError::Closed)) {
             Ok(_) => Ok(true),
             Err(SendError::NotConnected) => Ok(false),
             // Our own limit has been looked at before: it is this peer that takes less, and not the game's fault.
@@ -107,5 +120,13 @@ impl Driver {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Counts one of several recipients: that it has just ended is not the caller's fault.
+fn or_none_if_closed(result: Result<bool, SendError>) -> Result<usize, SendError> {
+    match result {
+        Err(SendError::Closed) => Ok(0),
+        other => other.map(usize::from),
     }
 }

@@ -73,8 +73,10 @@ pub(crate) struct Next {
     pub(crate) at: Option<Timestamp>,
     /// The budget was used up: more may wait already.
     pub(crate) has_more: bool,
-    /// Datagrams came in.
-    pub(crate) has_received: bool,
+    /// How many datagrams came in.
+    pub(crate) received: usize,
+    /// Some of them were more than lossy messages: the remote side waits to hear that they arrived.
+    pub(crate) is_urgent: bool,
 }
 
 impl Next {
@@ -87,7 +89,8 @@ impl Next {
         Self {
             at,
             has_more: self.has_more || other.has_more,
-            has_received: self.has_received || other.has_received,
+            received: self.received + other.received,
+            is_urgent: self.is_urgent || other.is_urgent,
         }
     }
 }
@@ -208,14 +211,16 @@ impl Slot {
     /// Receives at most `budget` datagrams, lets the protocol work, and sends until nothing is left or the operating
     /// system has no more room.
     pub(crate) fn drive(&mut self, now: Timestamp, look: Look) -> Next {
-        let before = self.stats.datagrams_received;
+        let (before, urgent_before) = (self.stats.datagrams_received, self.endpoint.urgent_datagrams());
         let has_more = self.receive(now, look);
-        let has_received = self.stats.datagrams_received > before;
+        let received = (self.stats.datagrams_received - before) as usize;
+        let is_urgent = self.endpoint.urgent_datagrams() != urgent_before;
         let at = self.send(now);
         Next {
             at,
             has_more,
-            has_received,
+            received,
+            is_urgent,
         }
     }
 

@@ -19,14 +19,15 @@
 use std::io;
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::runtime::{Builder, Handle};
-use tokio::time::Instant;
 
+use crate::driver::Driver;
+use crate::leisure::Leisure;
 use crate::shared::Shared;
 use crate::slot::{Look, Next};
 use crate::socket::Socket;
@@ -43,6 +44,10 @@ const AT_LEISURE: Duration = Duration::from_millis(10);
 
 /// How many such datagrams may come at once.
 const MAX_LEISURE: Duration = Duration::from_millis(100);
+
+/// How long to wait when the game is at work with the lock, and how often in a row.
+const GAME_AT_WORK: Duration = Duration::from_micros(500);
+const MAX_TRIES: u32 = 4;
 
 /// How many names may be resolved at once.
 const MAX_LOOKUPS: usize = 16;
@@ -79,7 +84,8 @@ pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Handle> {
 
 async fn run(shared: &Shared) {
     let mut watched = Watched::default();
-    let mut leisure = Leisure::default();
+    let mut leisure = Leisure::new(AT_LEISURE, MAX_LEISURE);
+    let mut patience = Patience::default();
     while !shared.is_closed() {
         if let Some(left) = shared.stand_by() {
             // Not tokio's sleep, which counts in whole milliseconds. Nothing else runs on this thread.
@@ -89,10 +95,13 @@ async fn run(shared: &Shared) {
         if shared.sleep_while_watched() {
             continue;
         }
-        shared.begin_stand_in();
-        watched.clear_readiness();
         let next = {
-            let mut driver = shared.lock_for_thread();
+            let Some(mut driver) = patience.lock(shared) else {
+                std::thread::sleep(GAME_AT_WORK);
+                continue;
+            };
+            shared.begin_stand_in();
+            watched.clear_readiness();
             let next = driver.drive(shared.now(), Look::Everywhere { budget: BUDGET });
             shared.publish(&driver);
             if watched.version != driver.sockets_version() {
@@ -110,7 +119,7 @@ async fn run(shared: &Shared) {
             continue;
         }
         // While datagrams stream in, more will have come when the pause is over: nobody need be told of the first.
-        if next.has_received && !shared.is_waited_for() && !shared.lookout.is_manned() && !leisure.spend() {
+        if next.received > 0 && !shared.is_waited_for() && !shared.lookout.is_manned() && !leisure.spend() {
             let left = next
                 .at
                 .map(|at| shared.instant(at).saturating_duration_since(std::time::Instant::now()));
@@ -118,6 +127,26 @@ async fn run(shared: &Shared) {
             continue;
         }
         watch(shared, &watched, next, &mut leisure).await;
+    }
+}
+
+/// Lets the game finish what it is at: sending to a thousand peers takes longer than standing by, and is no reason to stand in.
+#[derive(Default)]
+struct Patience {
+    tries: u32,
+}
+
+impl Patience {
+    /// Takes the lock if the game does not hold it. A game that holds it every time may be one that only sends, so in the end
+    /// the lock is waited for.
+    fn lock<'a>(&mut self, shared: &'a Shared) -> Option<MutexGuard<'a, Driver>> {
+        let driver = shared.try_lock();
+        if driver.is_none() && self.tries < MAX_TRIES {
+            self.tries += 1;
+            return None;
+        }
+        self.tries = 0;
+        Some(driver.unwrap_or_else(|| shared.lock_for_thread()))
     }
 }
 
@@ -138,35 +167,6 @@ async fn watch(shared: &Shared, watched: &Watched, next: Next, leisure: &mut Lei
                 std::thread::sleep(PAUSE);
             }
         }
-    }
-}
-
-/// Tells a trickle of datagrams from a stream of them.
-struct Leisure {
-    saved: Duration,
-    counted: Instant,
-}
-
-impl Default for Leisure {
-    fn default() -> Self {
-        Self {
-            saved: MAX_LEISURE,
-            counted: Instant::now(),
-        }
-    }
-}
-
-impl Leisure {
-    /// Returns true if there is time to read a datagram at once.
-    fn spend(&mut self) -> bool {
-        let now = Instant::now();
-        self.saved = (self.saved + (now - self.counted)).min(MAX_LEISURE);
-        self.counted = now;
-        let has_time = self.saved >= AT_LEISURE;
-        if has_time {
-            self.saved -= AT_LEISURE;
-        }
-        has_time
     }
 }
 

@@ -10,11 +10,24 @@ use std::time::{Duration, Instant};
 
 use netplay_proto::Timestamp;
 
+#[cfg(unix)]
+use crate::leisure::{Leisure, Pause};
 use crate::shared::Shared;
+#[cfg(unix)]
+use crate::slot::Next;
 
 /// Watching that took longer than this has slept: nothing was there when it began.
 #[cfg(unix)]
 const A_MOMENT: Duration = Duration::from_micros(20);
+
+/// The longest pause in a stream of lossy messages, and so the most that one of them may come later for it. A thousandth of a
+/// second is a sixteenth of a frame.
+#[cfg(unix)]
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+
+/// How much time is saved for reading at once when a stream begins.
+#[cfg(unix)]
+const MAX_LEISURE: Duration = Duration::from_millis(16);
 
 impl Shared {
     /// Blocks until an event waits, the timeout is over, the network is closed, or a signal has arrived for this thread.
@@ -43,6 +56,8 @@ impl Shared {
         // The first look is for what is to be sent: whether something has arrived, watching tells with the same system call.
         let mut is_first = true;
         let mut has_slept = false;
+        // Whoever sends an answer to what has arrived is told of the next at once.
+        let is_answering = std::mem::take(&mut self.lock().has_sent);
         loop {
             let next = {
                 let mut driver = self.lock();
@@ -63,6 +78,9 @@ impl Shared {
                 }
                 next
             };
+            if !is_first {
+                self.lookout.handle_look(&next);
+            }
             let is_over = !is_first && until.is_some_and(|until| until <= Instant::now());
             is_first = false;
             if self.events_waiting() > 0 || self.is_closed() || is_over {
@@ -77,6 +95,14 @@ impl Shared {
                 (one, other) => one.or(other),
             };
             let began = Instant::now();
+            if !is_answering && let Some(pause) = self.lookout.pause() {
+                // Not the sockets: whatever comes in the pause is read after it.
+                let end = began + pause;
+                if !self.lookout.watch(&[], Some(first.map_or(end, |first| first.min(end)))) {
+                    return;
+                }
+                continue;
+            }
             if !self.lookout.watch(&watched, first) {
                 return;
             }
@@ -175,6 +201,28 @@ pub(crate) struct Lookout {
     is_called: AtomicBool,
     #[cfg(unix)]
     line: std::sync::OnceLock<Option<Line>>,
+    #[cfg(unix)]
+    stream: Mutex<Stream>,
+}
+
+/// What the thread in the lookout knows of the datagrams that come.
+#[cfg(unix)]
+struct Stream {
+    leisure: Leisure,
+    pause: Pause,
+    /// The last look found lossy messages and nothing else.
+    is_lossy: bool,
+}
+
+#[cfg(unix)]
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            leisure: Leisure::new(LONGEST_PAUSE, MAX_LEISURE),
+            pause: Pause::new(LONGEST_PAUSE),
+            is_lossy: false,
+        }
+    }
 }
 
 impl Lookout {
@@ -223,6 +271,25 @@ impl Lookout {
     /// Takes the place; false if it is taken, or there is none on this machine.
     fn enter(&self) -> bool {
         self.line.get_or_init(Line::new).is_some() && !self.is_manned.swap(true, SeqCst)
+    }
+
+    /// Takes note of what a look has found.
+    fn handle_look(&self, next: &Next) {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream.is_lossy = next.received > 0 && !next.is_urgent;
+        stream.pause.handle_received(next.received);
+        if next.received > 1 {
+            stream.leisure.skip();
+        }
+    }
+
+    /// Returns how long to leave the sockets alone; None if what comes next is worth waking up for.
+    fn pause(&self) -> Option<Duration> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stream.is_lossy || stream.leisure.spend() {
+            return None;
+        }
+        stream.pause.length()
     }
 
     fn leave(&self) {

@@ -568,6 +568,36 @@ fn waiting_ends_with_a_message_and_with_closing() {
 }
 
 #[test]
+fn in_a_stream_of_lossy_messages_a_waiting_game_wakes_up_about_once_a_millisecond() {
+    let (mut server, client) = connected_pair();
+    let count = 3000;
+    let sender = std::thread::spawn(move || {
+        let input = Message {
+            delivery: Delivery::LOSSY,
+            ..text_message("left")
+        };
+        for _ in 0..count {
+            client.network.send(Target::All, &[], &input).unwrap();
+            client.network.take(16, &mut Vec::new());
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        client
+    });
+    let began = Instant::now();
+    let mut wake_ups = 0;
+    while server.texts().len() < count && began.elapsed() < PATIENCE {
+        server.network.wait(PATIENCE);
+        server.network.take_arrived(usize::MAX, &mut server.events);
+        wake_ups += 1;
+    }
+    assert_eq!(server.texts().len(), count, "the pauses lose nothing");
+    // A pause of a millisecond each, and the few that are read at once before it is clear that it is a stream.
+    let most = began.elapsed().as_millis() + 100;
+    assert!(wake_ups <= most, "{wake_ups} times in {:?}", began.elapsed());
+    drop(sender.join().unwrap());
+}
+
+#[test]
 fn a_game_that_takes_nothing_is_noticed() {
     let (mut server, client) = connected_pair();
     let threshold = Duration::from_millis(50);

@@ -322,7 +322,7 @@ impl Connection {
         }
     }
 
-    /// Takes in the chunks of an opened packet that came by this path.
+    /// Takes in the chunks of an opened packet that came by this path. Returns how soon the remote side wants to hear of it.
     pub(crate) fn handle_payload(
         &mut self,
         now: Timestamp,
@@ -330,7 +330,7 @@ impl Connection {
         number: u64,
         payload: &[u8],
         inbox: &mut Inbox,
-    ) {
+    ) -> Urgency {
         self.handle_heard(now, inbox);
         let mut urgency = Urgency::None;
         let mut has_ack = false;
@@ -351,7 +351,7 @@ impl Connection {
             if let Err(Violation(what)) = result {
                 self.has_violated = true;
                 self.abort(now, Reason::BadData, what, inbox);
-                return;
+                return Urgency::Soon;
             }
         }
         self.acks.handle_packet(now, number, urgency);
@@ -360,6 +360,7 @@ impl Connection {
             self.has_violated = true;
             self.abort(now, Reason::BadData, "it acknowledges nothing", inbox);
         }
+        urgency
     }
 
     /// Takes note that the game has taken a reliable message of this size; true if that is worth a packet.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
+use crate::acks::Urgency;
 use crate::address::Path;
 use crate::answer::{Answer, ProvenHello};
 use crate::bans::{Ban, Bans, TooManyBans};
@@ -82,6 +83,7 @@ pub struct Endpoint {
     outgoing: VecDeque<(Path, Vec<u8>)>,
     payload: Vec<u8>,
     out: Vec<u8>,
+    urgent_datagrams: u64,
     stats: EndpointStats,
 }
 
@@ -148,6 +150,7 @@ impl Endpoint {
             outgoing: VecDeque::new(),
             payload: Vec::new(),
             out: Vec::new(),
+            urgent_datagrams: 0,
             stats: EndpointStats::default(),
         }
     }
@@ -180,7 +183,9 @@ impl Endpoint {
 
     /// Takes in one datagram. Never fails: nonsense is counted.
     pub fn handle_datagram(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
-        let is_known = match Datagram::parse(datagram) {
+        let datagram_kind = Datagram::parse(datagram);
+        self.urgent_datagrams += u64::from(!matches!(datagram_kind, Ok(Datagram::Packet { .. })));
+        let is_known = match datagram_kind {
             Ok(Datagram::Packet { header, sealed }) => self.handle_packet(now, path, header, sealed),
             Ok(Datagram::Hello { token, noise, cookie }) => {
                 self.handle_hello(now, &ProvenHello { path, token, noise }, cookie)
@@ -228,6 +233,11 @@ impl Endpoint {
     /// Returns how many events wait.
     pub fn events_waiting(&self) -> usize {
         self.inbox.len()
+    }
+
+    /// Returns how many datagrams have come that are not to be kept waiting: all but packets of nothing but lossy messages.
+    pub fn urgent_datagrams(&self) -> u64 {
+        self.urgent_datagrams
     }
 
     /// Returns true if a datagram may be waiting to be sent: [`poll_output`](Self::poll_output) should be called soon.
@@ -383,7 +393,8 @@ impl Endpoint {
             if path != connection.path() && !self.bans.has_address(now, path.remote) {
                 connection.consider_path(now, path, number, self.random.next_u64());
             }
-            connection.handle_payload(now, path, number, &payload, &mut self.inbox);
+            let urgency = connection.handle_payload(now, path, number, &payload, &mut self.inbox);
+            self.urgent_datagrams += u64::from(urgency != Urgency::Lazy);
             self.stats.violations += u64::from(connection.take_violation());
             self.stats.too_fast += u64::from(connection.take_excess());
             if !connection.is_open() {

@@ -14,11 +14,17 @@ use crate::message::Event;
 const LOSSY_COUNT: usize = 4096;
 const LOSSY_BYTES: usize = 1 << 20;
 
+/// How many empty queues are kept, and how many messages each may have room for.
+const SPARE_COUNT: usize = 64;
+const SPARE_SIZE: usize = 16;
+
 /// Events that wait for the game.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     queue: VecDeque<(ConnectionId, Entry)>,
     lossy: BTreeMap<ConnectionId, LossyQueue>,
+    /// Queues that are empty, to be used again: a message that is soon taken costs no allocation of its own.
+    spare: Vec<VecDeque<Delivered>>,
 }
 
 #[derive(Debug)]
@@ -54,7 +60,10 @@ impl Inbox {
             self.queue.push_back((id, Entry::Reliable(message)));
             return 0;
         }
-        let lossy = self.lossy.entry(id).or_default();
+        let lossy = self.lossy.entry(id).or_insert_with(|| LossyQueue {
+            messages: self.spare.pop().unwrap_or_default(),
+            ..LossyQueue::default()
+        });
         lossy.bytes += message.data.len();
         lossy.messages.push_back(message);
         let mut dropped = 0;
@@ -84,8 +93,12 @@ impl Inbox {
                     let Some(lossy) = self.lossy.get_mut(&id) else { continue };
                     lossy.places -= 1;
                     let message = lossy.pop();
-                    if lossy.places == 0 {
-                        self.lossy.remove(&id);
+                    if lossy.places == 0
+                        && let Some(empty) = self.lossy.remove(&id)
+                        && empty.messages.capacity() <= SPARE_SIZE
+                        && self.spare.len() < SPARE_COUNT
+                    {
+                        self.spare.push(empty.messages);
                     }
                     // Places may outnumber messages after large ones were dropped.
                     let Some(message) = message else { continue };

@@ -220,6 +220,11 @@ impl Outbox {
             || (allowed.has_bulk && !self.bulk.is_empty() && credit >= BULK_RESERVE + unit_cost(FRAGMENT_SIZE))
     }
 
+    /// Returns true if nothing waits that a packet could ever take along.
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.resend.is_empty() && self.lossy.is_empty() && self.small.is_empty() && self.bulk.is_empty()
+    }
+
     /// Raises the total cost that may be sent.
     pub(crate) fn handle_credit(&mut self, total: u64) {
         self.credit_limit = self.credit_limit.max(total);

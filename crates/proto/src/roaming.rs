@@ -57,6 +57,11 @@ impl Roaming {
         proven.map(|candidate| candidate.path)
     }
 
+    /// Returns true if nothing is to be written.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.answer.is_none() && !self.candidate.as_ref().is_some_and(|candidate| candidate.is_check_due)
+    }
+
     /// Writes what goes alone in a packet, and returns the path it goes by.
     pub(crate) fn pack(&mut self, payload: &mut Vec<u8>) -> Option<Path> {
         if let Some((path, token)) = self.answer.take() {

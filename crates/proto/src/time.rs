@@ -38,9 +38,11 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
+        // Not by `as_micros`: its 128 bits were a twentieth of what a packet costs.
+        let micros = duration.as_secs().saturating_mul(1_000_000);
         Self(
             self.0
-                .saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
+                .saturating_add(micros.saturating_add(u64::from(duration.subsec_micros()))),
         )
     }
 }

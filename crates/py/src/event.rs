@@ -22,8 +22,14 @@ use crate::peer::Peer;
 /// Asking for another attribute raises AttributeError.
 #[pyclass(frozen, weakref, module = "netplay")]
 pub(crate) struct Event {
-    pub(crate) peer: Py<Peer>,
-    pub(crate) body: Body,
+    /// What happened: one of the NETWORK constants.
+    // Every event is asked for it. As a field it is read by the interpreter itself, without a call.
+    #[pyo3(get)]
+    what: Py<PyAny>,
+    /// Whom it is about.
+    #[pyo3(get)]
+    peer: Py<Peer>,
+    body: Body,
 }
 
 pub(crate) enum Body {
@@ -67,7 +73,12 @@ impl Event {
         PyAttributeError::new_err(format!("a {} event has no {name}", self.body.what().1))
     }
 
-    fn what_object(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn new(py: Python<'_>, peer: Py<Peer>, body: Body) -> PyResult<Py<Self>> {
+        let what = Self::what_object(py, &body)?;
+        Py::new(py, Self { what, peer, body })
+    }
+
+    fn what_object(py: Python<'_>, body: &Body) -> PyResult<Py<PyAny>> {
         static WHAT: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
         let all = WHAT.get_or_try_init(py, || {
             let what = py.import("netplay._events")?.getattr("What")?;
@@ -75,24 +86,12 @@ impl Event {
                 .map(|member| member.map(Bound::unbind))
                 .collect::<PyResult<_>>()
         })?;
-        Ok(all[self.body.what().0].clone_ref(py))
+        Ok(all[body.what().0].clone_ref(py))
     }
 }
 
 #[pymethods]
 impl Event {
-    /// What happened: one of the NETWORK constants.
-    #[getter]
-    fn what(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.what_object(py)
-    }
-
-    /// Whom it is about.
-    #[getter]
-    fn peer(&self, py: Python<'_>) -> Py<Peer> {
-        self.peer.clone_ref(py)
-    }
-
     /// The channel it was sent on, 0 to 255.
     #[getter]
     fn channel(&self) -> PyResult<u8> {
@@ -176,7 +175,7 @@ impl Event {
     /// Returns the attributes as a new dict.
     fn _attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let attributes = PyDict::new(py);
-        attributes.set_item(intern!(py, "what"), self.what_object(py)?)?;
+        attributes.set_item(intern!(py, "what"), &self.what)?;
         attributes.set_item(intern!(py, "peer"), &self.peer)?;
         match &self.body {
             Body::Connected => {}

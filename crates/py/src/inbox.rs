@@ -110,13 +110,7 @@ impl Inbox {
             };
             if let Some(body) = body_of(py, open, &peer, event, &mut interruption) {
                 is_plain &= matches!(body, Body::DataIn { channel, .. } if !watched[usize::from(channel)]);
-                events.push(Py::new(
-                    py,
-                    Event {
-                        peer: peer.clone_ref(py),
-                        body,
-                    },
-                )?);
+                events.push(Event::new(py, peer.clone_ref(py), body)?);
             }
             last = Some(peer);
         }

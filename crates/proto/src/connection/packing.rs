@@ -13,7 +13,7 @@ use crate::wire::{Chunk, FRAGMENT_SIZE, MAX_DATAGRAM, MessageChunk, PacketHeader
 impl Connection {
     /// Writes the next packet and returns its path; None if there is nothing to send now.
     pub(crate) fn poll_packet(&mut self, now: Timestamp, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Path> {
-        if self.state == State::Gone {
+        if self.state == State::Gone || self.is_quiet(now) {
             return None;
         }
         payload.clear();
@@ -64,6 +64,17 @@ impl Connection {
         }
         self.seal(now, payload, urgency, is_app_limited, out);
         Some(self.path)
+    }
+
+    /// Returns true if it takes no packing to see that there is nothing to send: so after most packets that arrive.
+    fn is_quiet(&self, now: Timestamp) -> bool {
+        self.state == State::Open
+            && self.outbox.has_nothing()
+            && self.acks.due().is_none_or(|due| due > now)
+            && !(self.is_ping_due || self.is_credit_due || self.intake.has_new_credit())
+            && self.probes_due == 0
+            && self.roaming.is_settled()
+            && !self.copies.is_due(now)
     }
 
     /// Makes a packet of this payload and takes note of it.
