@@ -227,7 +227,7 @@ def test_a_value_that_cannot_be_read_closes_its_sender_and_never_raises(
     server, honest, bad = networks(), networks(), Impostor()
     url = server.listen("play://127.0.0.1:0").url
     honest.connect(url)
-    bad._connect(url, name="Mallory", version="", password=None, timeout=5, pinned_key=None)
+    bad._connect(url, name="Mallory", version="", password=None, timeout=5, send_rate=None, copies=0.0, pinned_key=None)
     bad.send("a good one first")
     bad.send((BAD_VALUES[name],))
     bad.send("never seen")
