@@ -178,6 +178,8 @@ def _run(result: Results, contenders: list[str]) -> None:
 def _takes_part(contender: str, plan: Plan) -> bool:
     if isinstance(plan, Flood) and plan.with_pygame:
         return contender == "netplay" and importlib.util.find_spec("pygame") is not None
+    if contender == "joined":
+        return isinstance(plan, Flood)
     return not (isinstance(plan, Crowd) and not plan.is_waiting and contender in {"tcp", "select"})
 
 

@@ -16,6 +16,7 @@ CONTENDERS: Final = {
     "pyenet": "pyenet",
     "tcp": "asyncio TCP",
     "select": "select TCP",
+    "joined": "select TCP, joined",
     "udp": "UDP socket",
 }
 """Their modules are `with_` and the key; the order is that of the columns."""

@@ -95,9 +95,15 @@ _TARGETS: Final = (
     ),
     _Target("a handshake, server CPU", 300, _number("handshake, server, µs"), unit=" µs", digits=0),
     _Target(
-        "64 B one way, by `get()`: by the best of pyenet, asyncio TCP and a select loop",
+        "64 B one way, by `get()`: by the best of pyenet, asyncio TCP and a select loop, a message a call",
         1.3,
         _ratio("64 B one way", _RATE, "pyenet", "tcp", "select"),
+        is_least=True,
+    ),
+    _Target(
+        "64 B one way, by `get()`: by a select loop whose author joins 64 messages to a call",
+        1.3,
+        _ratio("64 B one way", _RATE, "joined"),
         is_least=True,
     ),
     _Target("64 B one way, by `get()`: by pyenet", 2, _ratio("64 B one way", _RATE, "pyenet"), is_least=True),

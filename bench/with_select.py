@@ -1,7 +1,7 @@
 """A select loop over TCP, written by hand: each message behind two bytes that say how long it is.
 
-What somebody who cares for speed would write without a library: sockets that never block and send at once, messages
-joined into one call where several leave together, and whatever one call has read cut up in one go.
+What somebody who cares for speed would write without a library: sockets that never block and send at once, and whatever
+one call has read cut up in one go.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def echo_server(plan: Echo, line: Line) -> Outcome:
                 if data == END:
                     link.close()
                     return {}
-                link.send(_framed(data))
+                link.send(framed(data))
 
 
 def echo_client(plan: Echo, line: Line) -> Outcome:
@@ -111,11 +111,11 @@ def echo_client(plan: Echo, line: Line) -> Outcome:
     link = Link(socket.create_connection(line.hear()))
     for _ in range(plan.warm_up + plan.count):
         sent = perf_counter_ns()
-        link.send(_framed(data))
+        link.send(framed(data))
         while not select([link], [], [], timeout)[0] or not link.receive():
             pass
         times.append(perf_counter_ns() - sent)
-    link.send(_framed(END))
+    link.send(framed(END))
     link.close()
     return {"times": times[plan.warm_up :]}
 
@@ -145,11 +145,12 @@ def flood_source(plan: Flood, line: Line) -> Outcome:
         sent, until = 0, perf_counter_ns() + round(seconds * SECOND)
         while perf_counter_ns() < until:
             if link.waiting < FULL:
-                link.send(b"".join([_framed(data) for _ in range(BATCH)]))
+                for _ in range(BATCH):
+                    link.send(framed(data))
                 sent += BATCH
             elif select([], [link], [], 0.001)[1]:
                 link.flush()
-        link.send(_framed(mark))
+        link.send(framed(mark))
     link.close()
     return {"sent": sent}
 
@@ -163,7 +164,7 @@ def crowd_server(plan: Crowd, line: Line) -> Outcome:
     beat = Beat(plan, line.hear())
     while not beat.is_over():
         if beat.is_tick():
-            frame = _framed(stamped(plan.down))
+            frame = framed(stamped(plan.down))
             for link in links:
                 link.send(frame)
         full = [link for link in links if link.waiting]
@@ -179,7 +180,7 @@ def crowd_server(plan: Crowd, line: Line) -> Outcome:
 
 def crowd_clients(plan: Crowd, line: Line) -> Outcome:
     """All clients: they hear the server, and each sends at a steady rate."""
-    data, delays, sent = _framed(bytes(plan.up)), list[int](), 0
+    data, delays, sent = framed(bytes(plan.up)), list[int](), 0
     address = line.hear()
     links = [Link(socket.create_connection(address)) for _ in range(plan.clients)]
     line.tell("ready")
@@ -198,7 +199,8 @@ def _hear(links: list[Link]) -> Iterator[int]:
         yield from map(delay_of, link.receive())
 
 
-def _framed(data: bytes) -> bytes:
+def framed(data: bytes) -> bytes:
+    """Returns a message as it travels."""
     return _LENGTH.pack(len(data)) + data
 
 
