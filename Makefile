@@ -13,6 +13,7 @@ FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
 RIVALS_ARGS ?=
 SIM_ARGS ?=
+SOAK_ARGS ?=
 TEST_ARGS ?=
 
 VENV := .venv
@@ -25,7 +26,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
-.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench rivals sim golden fuzz \
+.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench rivals soak sim golden fuzz \
 	corpus pictures lock clean
 
 help: ## list these commands
@@ -73,6 +74,9 @@ bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain
 
 rivals: ## netplay, ENet, renet, QUIC and, as root, TCP on bad networks: docs/rivals.md; RIVALS_ARGS=--quick only prints
 	$(CARGO) run --locked --release --quiet --manifest-path bench/rivals/Cargo.toml -- $(RIVALS_ARGS)
+
+soak: $(EXTENSION) ## half an hour of 500 clients, with a graph of the memory; SOAK_ARGS="--help" tells more
+	$(VENV)/bin/python bench/soak.py $(SOAK_ARGS)
 
 sim: ## two endpoints on a bad network in virtual time; SIM_ARGS="--help" tells more
 	$(CARGO) run --locked --release --quiet -p netplay-proto --example sim -- $(SIM_ARGS)
