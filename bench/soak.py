@@ -1,9 +1,9 @@
 """Half an hour of a busy server, and what its memory does meanwhile: `make soak`.
 
-500 clients in a process of their own hear 256 B from the server 20 times a second and a reliable line each second, and
-say 32 B ten times a second. Half of them are on a bad network (20 to 30 ms late, every thirtieth packet lost), and every
-second one leaves and another comes. What must hold: no connection ends by itself, no line is missing or twice, and the
-memory of both processes stays where it was after the first five minutes. The graph goes to `docs/soak.svg`.
+500 clients in a process of their own hear 256 B from the server 20 times a second and a reliable line each second,
+and say 32 B ten times a second. Half of them are on a bad network (20 to 30 ms late, one packet in 33 lost), and
+every second one leaves and another comes. What must hold: no connection ends by itself, no line is missing or twice,
+and the memory of both processes stays where it was after the first five minutes. The graph goes to `docs/soak.svg`.
 """
 
 from __future__ import annotations
