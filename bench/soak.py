@@ -92,8 +92,9 @@ def clients(pipe: Connection, url: str, count: int) -> None:
         now = time.monotonic()
         if now >= next_said:
             next_said += 0.1
-            for network in crowd.networks:
-                network.send(said, lossy=True)
+            for peer in crowd.peers:
+                if peer.state == "connected":
+                    peer.send(said, lossy=True)
         if now >= next_change:
             next_change += 1.0
             crowd.leave()
@@ -121,6 +122,7 @@ def soak(seconds: float, count: int) -> tuple[list[Sample], list[str]]:
         near, far = multiprocessing.get_context("spawn").Pipe()
         child = multiprocessing.get_context("spawn").Process(target=clients, args=(far, url, count), daemon=True)
         child.start()
+        far.close()  # so that a child that fails is noticed
         began = next_tick = next_line = time.monotonic()
         next_sample, line, snapshot, present = began + 1.0, 0, bytes(256), 0
         heard: list[str] = []

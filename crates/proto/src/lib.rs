@@ -13,6 +13,7 @@
 //! | [`reason`] | why a connection ended |
 //! | [`stats`] | numbers to look at |
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
+//! | [`value`] | how deep and how large a plain value is, before anything is made of it |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
 //! | [`block`], [`bans`], `door` | one host's addresses; who may not come in; who may begin a handshake now |
@@ -60,6 +61,7 @@ mod rtt;
 mod session;
 pub mod stats;
 pub mod time;
+pub mod value;
 pub mod wire;
 
 pub use address::{Address, Path};

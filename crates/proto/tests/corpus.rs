@@ -21,6 +21,11 @@ fn the_packet_corpus_breaks_no_promise() {
 }
 
 #[test]
+fn the_value_corpus_breaks_no_promise() {
+    replay("value", &seeds::values(), bodies::value);
+}
+
+#[test]
 fn the_conversation_corpus_breaks_no_promise() {
     replay("conversation", &seeds::conversations(), bodies::conversation);
 }
@@ -35,6 +40,9 @@ fn write_the_seeds() {
     }
     for (name, seed) in seeds::chunks() {
         write("packet", name, &seed);
+    }
+    for (name, seed) in seeds::values() {
+        write("value", name, &seed);
     }
     for (name, seed) in seeds::conversations() {
         write("conversation", name, &seed);
@@ -113,6 +121,30 @@ mod seeds {
         }
         seeds.push(("handshake", all));
         seeds
+    }
+
+    /// Returns plain values, and bombs that look like one.
+    pub(super) fn values() -> Vec<Seed> {
+        let text: &[u8] = b"\xa5hello";
+        vec![
+            ("value-text", text.to_vec()),
+            (
+                "value-map",
+                [b"\x82\xa1x\xcb", &[0; 8][..], b"\xa1y\x93\x01\xc0\xc3"].concat(),
+            ),
+            ("value-tuple", b"\xc7\x04\x01\x93\x01\x02\x03".to_vec()),
+            (
+                "value-tuple-of-tuples",
+                b"\xc7\x07\x01\x92\xd4\x01\x90\xd4\x01\xc0".to_vec(),
+            ),
+            (
+                "value-large-int",
+                b"\xd8\x02\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f".to_vec(),
+            ),
+            ("value-nested", [&[0x91; 99][..], b"\xc0"].concat()),
+            ("value-nested-too-deep", [&[0x91; 200][..], b"\xc0"].concat()),
+            ("value-of-four-billion", b"\xdd\xff\xff\xff\xff\xc0".to_vec()),
+        ]
     }
 
     /// Returns chunks of each kind, as they stand in a packet.

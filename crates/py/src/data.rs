@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use netplay_io::{Delivery, Kind, Message};
+use netplay_proto::value::measure;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyMemoryView, PyString};
 
 use crate::errors::UnsupportedData;
-use crate::measure::measure;
 use crate::open::Codec;
 
 /// Makes a message of what a game sends.

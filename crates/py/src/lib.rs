@@ -9,7 +9,6 @@
 //! | `inbox` | what has arrived, made into events |
 //! | `recipients` | to whom a message goes |
 //! | `data` | Python data to message and back |
-//! | `measure` | how deep and how large a value is, before anything is made of it |
 //! | `errors` | the exceptions, which are Python classes |
 
 mod data;
@@ -17,7 +16,6 @@ mod errors;
 mod event;
 mod inbox;
 mod listener;
-mod measure;
 mod network;
 mod open;
 mod peer;

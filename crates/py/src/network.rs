@@ -344,7 +344,7 @@ pub(crate) fn _generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 /// Returns how many elements an encoded value has.
 #[pyfunction]
 pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
-    crate::measure::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
+    netplay_proto::value::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
 }
 
 fn read_ban(who: &str) -> PyResult<Ban> {

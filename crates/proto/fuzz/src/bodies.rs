@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use netplay_proto::value::{MAX_ELEMENTS, measure};
 use netplay_proto::wire::{Ack, Chunk, Datagram, Introduction};
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
@@ -29,6 +30,17 @@ const DELIVERIES: [Delivery; 4] = [
     Delivery::LOSSY,
     Delivery::LOSSY_UNORDERED,
 ];
+
+/// Any bytes as a plain value.
+///
+/// Nobody panics; a value has no more elements than bytes and than the bound; and what is one ends nowhere sooner or later.
+pub(crate) fn value(data: &[u8]) {
+    if let Ok(elements) = measure(data) {
+        assert!((1..=data.len().min(MAX_ELEMENTS)).contains(&elements));
+        let longer = [data, &[0xc0]].concat();
+        assert!(measure(&longer).is_err() && measure(&data[..data.len() - 1]).is_err());
+    }
+}
 
 /// Any datagrams at any moments, to a listener and to a caller that waits for an answer.
 ///

@@ -2,24 +2,25 @@
 //!
 //! A decoder makes an object of 56 bytes from a byte that says "empty list", and recurses once for every byte that says
 //! "a list of one". So before a value is decoded it is measured, and what exceeds the limits is the remote side's fault.
-//! The same measure is taken before sending, so that what one side may send the other will take.
+//! The same measure is taken before sending, so that what one side may send the other will take. It must not know what a value
+//! means; that is Python's.
 //!
 //! Source: the MessagePack specification, "Formats".
 
 use std::fmt;
 
 /// How many levels a value may be nested.
-pub(crate) const MAX_DEPTH: usize = 100;
+pub const MAX_DEPTH: usize = 100;
 
 /// How many elements a value may have: every number, text, list, key and so on counts one.
-pub(crate) const MAX_ELEMENTS: usize = 1_000_000;
+pub const MAX_ELEMENTS: usize = 1_000_000;
 
 /// The extension that holds a tuple, as `_codec.py` writes it: its payload is a value of its own.
 const EXT_TUPLE: u8 = 1;
 
 /// What is wrong with a value.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+pub enum Problem {
     /// It ends too early, or has a byte that means nothing.
     Malformed,
     /// Something follows it.
@@ -42,7 +43,7 @@ impl fmt::Display for Problem {
 }
 
 /// Measures one value that must fill `bytes` to the end; returns how many elements it has.
-pub(crate) fn measure(bytes: &[u8]) -> Result<usize, Problem> {
+pub fn measure(bytes: &[u8]) -> Result<usize, Problem> {
     // How many elements are still to come on each level, and where its bytes must end if it is inside a tuple.
     let mut levels = [(0_u64, 0_usize); MAX_DEPTH];
     let mut depth = 0;
