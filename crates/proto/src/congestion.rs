@@ -110,6 +110,15 @@ impl CongestionController {
         self.window + ((self.rate() * SMALL_TIME) as usize).clamp(MAX_DATAGRAM, FIRST_WINDOW)
     }
 
+    /// Returns how many may be in packets of small messages, if a lossy one is to be added. As long as nothing is known of the path,
+    /// what a game says is not held up for what it may turn out to be.
+    pub(crate) fn lossy_window(&self) -> usize {
+        if self.startup.is_some() {
+            return self.small_window();
+        }
+        self.window
+    }
+
     /// Takes note of lost packets.
     pub(crate) fn handle_lost(&mut self, packets: u64) {
         self.lost_in_round += packets;

@@ -140,7 +140,7 @@ impl Connection {
         // a reliable one.
         let allowed = Allowed {
             has_small: (small < small_window && !is_full) || self.probes_due > 0,
-            has_lossy: small < window && !is_full,
+            has_lossy: small < self.congestion.lossy_window() && !is_full,
             has_bulk: under_way < window && !is_full,
         };
         self.outbox.drop_late(now);
