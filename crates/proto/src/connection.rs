@@ -47,6 +47,9 @@ const FLUSH_TIME: Duration = Duration::from_secs(2);
 /// How long the goodbye is repeated, and how long a goodbye received is still answered.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
+/// How often small messages go on while nothing is acknowledged: the tick of a game.
+const TRICKLE: Duration = Duration::from_millis(15);
+
 /// With this many packets remembered no more messages are sent, and with twice as many the remote side is one that acknowledges
 /// nothing.
 const MAX_REMEMBERED: usize = 1 << 14;

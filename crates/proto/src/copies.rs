@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn against_bursts_copies_go_between_two_ticks_when_it_may_be_over() {
-        let copied = copies_of_one(&mut Copies::new(10.0), &path(20, 3));
+        let copied = copies_of_one(&mut Copies::new(10.0), &path(40, 3));
         assert_eq!(copied, [(25, 1), (81, 1)]);
     }
 

@@ -379,6 +379,11 @@ impl Flight {
         Some(sent_at + delay)
     }
 
+    /// Returns when the last packet that asks for an acknowledgement was sent, if probes have gone unanswered since.
+    pub(crate) fn silent_since(&self) -> Option<Timestamp> {
+        (self.probe_count > 0).then_some(self.last_sent_at)
+    }
+
     /// Takes note that a probe is due and returns what the oldest packets under way carry, to be sent in it.
     pub(crate) fn handle_probe(&mut self) -> impl Iterator<Item = Carried> + '_ {
         self.probe_count += 1;

@@ -1,7 +1,7 @@
 //! How a connection fills its next packet: acknowledgements first, then what keeps the connection going, then messages, then
 //! copies.
 
-use super::{Connection, MAX_REMEMBERED, State};
+use super::{Connection, MAX_REMEMBERED, State, TRICKLE};
 use crate::acks::Urgency;
 use crate::address::Path;
 use crate::copies::MAX_COPIED;
@@ -136,11 +136,13 @@ impl Connection {
         let (under_way, small) = (self.flight.bytes(), self.flight.small_bytes());
         let (window, small_window) = (self.congestion.window(), self.congestion.small_window());
         let is_full = self.flight.len() >= MAX_REMEMBERED;
+        // Where nothing is acknowledged any more, the window says nothing of the path: it may be open again at the next packet.
+        let is_trickle = self.flight.silent_since().is_some_and(|last| now - last >= TRICKLE);
         // Each class stops before the one above it does: a large message never keeps a small one waiting, nor do many lossy ones
         // a reliable one.
         let allowed = Allowed {
-            has_small: (small < small_window && !is_full) || self.probes_due > 0,
-            has_lossy: small < self.congestion.lossy_window() && !is_full,
+            has_small: ((small < small_window || is_trickle) && !is_full) || self.probes_due > 0,
+            has_lossy: (small < self.congestion.lossy_window() || is_trickle) && !is_full,
             has_bulk: under_way < window && !is_full,
         };
         self.outbox.drop_late(now);
