@@ -242,21 +242,20 @@ mod tests {
     fn copies_of_one(copies: &mut Copies, loss: &PathLoss) -> Vec<(u64, usize)> {
         copies.handle_loss(loss);
         let mut times = Vec::new();
+        let mut pack = |copies: &mut Copies, now| {
+            copies.pack(now, loss, |units| {
+                if units.contains(&unit(10)) {
+                    times.push(((now - Timestamp::from_micros(166_670)).as_millis() as u64, units.len()));
+                }
+                Some(64)
+            });
+        };
         for tick in 0..60 {
             let tick_at = Timestamp::from_micros(tick * 16_667);
-            for now in copies
-                .deadline()
-                .filter(|&due| due < tick_at)
-                .into_iter()
-                .chain([tick_at])
-            {
-                copies.pack(now, loss, |units| {
-                    if units.contains(&unit(10)) {
-                        times.push(((now - Timestamp::from_micros(166_670)).as_millis() as u64, units.len()));
-                    }
-                    Some(64)
-                });
+            while let Some(due) = copies.deadline().filter(|&due| due < tick_at) {
+                pack(copies, due);
             }
+            pack(copies, tick_at);
             copies.push(tick_at, unit(tick), 64, loss);
         }
         times
