@@ -24,7 +24,7 @@ def test_a_quick_run_measures_everything_and_writes_a_page(tmp_path: Path) -> No
     table, reached, _ = run.stdout.split("\n\n")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     head, _, *measured = rows
-    assert head[1:6] == ["netplay", "pyenet", "asyncio TCP", "select TCP", "UDP socket"]
+    assert head[1:7] == ["netplay", "pyenet", "asyncio TCP", "select TCP", "select TCP, joined", "UDP socket"]
     text = page.read_text(encoding="utf-8")
     assert table in text
     assert reached in text
