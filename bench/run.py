@@ -47,6 +47,9 @@ A ratio is the median of the ratios of each round: compare these, for the rest s
 
 {targets}
 
+The simulated ones are those of `crates/proto/tests/tables/golden.md` (`make golden`).
+Other libraries on the same simulated network are in [rivals.md](rivals.md) (`make rivals`).
+
 ## The Rust layer, without Python
 
 {layer}

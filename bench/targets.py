@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from golden import figures
 from table import Results, aligned, values
 
 __all__ = ["targets"]
 
 Numbers = dict[str, float]
-"""The Rust layer's, by name."""
+"""The Rust layer's and the simulation's, by name."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class _Target:
 def targets(results: list[Results], numbers: Numbers) -> str:
     """Returns the table of what was set out to be reached."""
     head = ["figure", "target", "measured", "reached"]
-    return aligned([head, *(target.row(results, numbers) for target in _TARGETS)])
+    known = {**figures(), **numbers}
+    return aligned([head, *(target.row(results, known) for target in _TARGETS)])
 
 
 def _number(name: str) -> Callable[[list[Results], Numbers], float | None]:
@@ -79,6 +81,25 @@ _WORK: Final = "server CPU, % of a core"
 _P50: Final = "p50, µs"
 
 _TARGETS: Final = (
+    _Target("simulated, 5 % loss: p99 of reliable messages", 70, _number("5 %: p99"), unit=" ms", digits=0),
+    _Target("the same: the latest of nine seeds", 150, _number("5 %: worst max"), unit=" ms", digits=0),
+    _Target("simulated, 10 % loss: p99", 90, _number("10 %: p99"), unit=" ms", digits=0),
+    _Target("simulated, 5 % loss in bursts of 3: p99", 135, _number("bursts: p99"), unit=" ms", digits=0),
+    _Target("simulated, no loss: bytes by those without copies", 1.1, _number("0 %: bytes")),
+    _Target("simulated, 5 % loss: bytes by those without copies", 3, _number("5 %: bytes")),
+    _Target("64 B reliable once a frame, no loss", 160, _number("one a frame: bytes"), unit=" B", digits=0),
+    _Target("1 KiB snapshots, 10 % loss: p99", 55, _number("snapshots: p99"), unit=" ms", digits=0),
+    _Target("the same: lost beside what the path loses", 0.1, _number("snapshots: lost by us"), unit=" %", digits=1),
+    _Target("5 MiB through 10 Mbit/s: share", 80, _number("download: share"), is_least=True, unit=" %", digits=0),
+    _Target("the same at 2 % loss: share", 60, _number("download at 2 %: share"), is_least=True, unit=" %", digits=0),
+    _Target(
+        "positions beside it: p99 later than on the empty path",
+        60,
+        _number("download: positions"),
+        unit=" ms",
+        digits=0,
+    ),
+    _Target("two connections on one link: larger by smaller", 2, _number("two connections"), digits=1),
     _Target("Rust layer, 1,000 clients: lost", 0, _number("netplay, lost"), digits=0),
     _Target(
         "Rust layer, 1,000 clients: server CPU by that of a bare loop that wakes up for each datagram",
