@@ -137,7 +137,9 @@ impl Connection {
         let (window, small_window) = (self.congestion.window(), self.congestion.small_window());
         let is_full = self.flight.len() >= MAX_REMEMBERED;
         // Where nothing is acknowledged any more, the window says nothing of the path: it may be open again at the next packet.
-        let is_trickle = self.flight.silent_since().is_some_and(|last| now - last >= TRICKLE);
+        // Once the game knows that the path is lost, probes alone look for it.
+        let is_trickle =
+            self.lost_since.is_none() && self.flight.silent_since().is_some_and(|last| now - last >= TRICKLE);
         // Each class stops before the one above it does: a large message never keeps a small one waiting, nor do many lossy ones
         // a reliable one.
         let allowed = Allowed {
