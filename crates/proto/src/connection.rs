@@ -206,7 +206,7 @@ impl Connection {
             resent: self.outbox.resent,
             copied: self.outbox.copied,
             queued_bytes: self.outbox.queued_bytes(),
-            lossy_dropped: self.stats.lossy_dropped + self.outbox.lossy_dropped,
+            lossy_dropped: self.stats.lossy_dropped + self.outbox.lossy_dropped(),
             keys_renewed: self.session.renewals(),
             ..self.stats.clone()
         }

@@ -20,7 +20,7 @@
 //! | `noise`, `cookie` | its cryptography, the proof of a return path |
 //! | `session`, `replay` | the keys it ends with and their renewal, packets that count once |
 //! | `connection` | one connection: packets in and out, timers, the goodbye |
-//! | `outbox`, `intake`, `inbox` | messages on their way out, on their way in, and waiting for the game |
+//! | `outbox`, `lossy`, `intake`, `inbox` | messages on their way out, on their way in, and waiting for the game |
 //! | `lane`, `credit`, `rates` | one channel and delivery; what a remote side may make us hold, and how fast it may send |
 //! | `flight`, `acks`, `ranges`, `rtt` | packets under way, acknowledgements owed, the round trip |
 //! | `congestion`, `pacer` | how much may be under way; how fast it may go at most |
@@ -47,6 +47,7 @@ mod inbox;
 mod intake;
 mod lane;
 mod loss;
+mod lossy;
 pub mod message;
 mod noise;
 mod outbox;

@@ -7,27 +7,18 @@
 //! oldest and the late, what is under way by the remote side's credit.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::credit::{BASE_CREDIT, BULK_RESERVE, unit_cost};
 use crate::flight::{Carried, Unit};
 use crate::lane::{LaneId, LaneMap};
+use crate::lossy::{LossyMessage, LossyQueue};
 use crate::message::{Delivery, Kind, MAX_LOSSY_SIZE, Message, SendError};
 use crate::time::Timestamp;
 use crate::wire::{
-    Chunk, FRAGMENT_SIZE, MessageChunk, Parity, Part, emit_parity, fragment_count, fragment_len, parity_len, varint_len,
+    Chunk, FRAGMENT_SIZE, MessageChunk, Parity, Part, emit_parity, fragment_count, fragment_len, parity_len,
 };
-
-/// Lossy bytes that may wait for the path; beyond that the oldest message is dropped.
-const LOSSY_QUEUE: usize = 256 << 10;
-
-/// How long a lossy message may wait for the path; then it would come late: two ticks of a slow game.
-const LOSSY_AGE: Duration = Duration::from_millis(100);
-
-/// The same once some of its fragments have left.
-const BEGUN_LOSSY_AGE: Duration = Duration::from_secs(1);
 
 /// What a queued message costs beside its bytes.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -65,8 +56,7 @@ pub(crate) struct Outbox {
     bulk: VecDeque<LaneId>,
     /// Large messages begun and not acknowledged yet, in bytes.
     bulk_begun: usize,
-    lossy: VecDeque<LossyMessage>,
-    lossy_bytes: usize,
+    lossy: LossyQueue,
     is_lossy_turn: bool,
     resend: VecDeque<Unit>,
     credit_limit: u64,
@@ -77,8 +67,6 @@ pub(crate) struct Outbox {
     pub(crate) resent: u64,
     /// Units sent once more before anything was known of them.
     pub(crate) copied: u64,
-    /// Lossy messages dropped because the queue was full.
-    pub(crate) lossy_dropped: u64,
 }
 
 /// A lane's messages: acknowledged ones are taken off the front; those from `next_unsent` on have not been sent.
@@ -116,16 +104,6 @@ struct FragmentState {
     left: usize,
 }
 
-#[derive(Debug)]
-struct LossyMessage {
-    lane: LaneId,
-    sequence_id: u64,
-    kind: Kind,
-    data: Bytes,
-    queued_at: Timestamp,
-    next_fragment: usize,
-}
-
 impl Outbox {
     /// Makes an empty one, for a remote side that accepts reliable messages up to this size.
     pub(crate) fn new(remote_message_size: usize) -> Self {
@@ -134,8 +112,7 @@ impl Outbox {
             small: VecDeque::new(),
             bulk: VecDeque::new(),
             bulk_begun: 0,
-            lossy: VecDeque::new(),
-            lossy_bytes: 0,
+            lossy: LossyQueue::default(),
             is_lossy_turn: false,
             resend: VecDeque::new(),
             credit_limit: BASE_CREDIT,
@@ -144,7 +121,6 @@ impl Outbox {
             remote_message_size,
             resent: 0,
             copied: 0,
-            lossy_dropped: 0,
         }
     }
 
@@ -175,7 +151,7 @@ impl Outbox {
         if message.delivery.is_lossy {
             let sequence_id = lane.next_lossy;
             lane.next_lossy += 1;
-            self.push_lossy(LossyMessage {
+            self.lossy.push(LossyMessage {
                 lane: id,
                 sequence_id,
                 kind,
@@ -232,16 +208,12 @@ impl Outbox {
 
     /// Drops the lossy messages that have waited so long that they would come late.
     pub(crate) fn drop_late(&mut self, now: Timestamp) {
-        while let Some(oldest) = self.lossy.front()
-            && now - oldest.queued_at
-                > if oldest.next_fragment == 0 {
-                    LOSSY_AGE
-                } else {
-                    BEGUN_LOSSY_AGE
-                }
-        {
-            self.drop_oldest_lossy();
-        }
+        self.lossy.drop_late(now);
+    }
+
+    /// Returns how many lossy messages were dropped.
+    pub(crate) fn lossy_dropped(&self) -> u64 {
+        self.lossy.dropped
     }
 
     /// Fills up to `room` bytes of a packet's payload, noting what is to be settled with the packet.
@@ -255,7 +227,7 @@ impl Outbox {
         while has_lossy || has_small {
             self.is_lossy_turn = !self.is_lossy_turn;
             if self.is_lossy_turn {
-                has_lossy = has_lossy && self.pack_lossy(end, out);
+                has_lossy = has_lossy && self.lossy.pack(end, out);
             } else {
                 has_small = has_small && self.pack_small(end, out, carried);
             }
@@ -355,7 +327,7 @@ impl Outbox {
         let (room, before) = (end - out.len(), out.len());
         match &chunks[..count] {
             [chunk] => {
-                if chunk_len(chunk) > room {
+                if chunk.wire_len() > room {
                     return None;
                 }
                 Chunk::Message(*chunk).emit(out);
@@ -371,21 +343,6 @@ impl Outbox {
         }
         self.copied += count as u64;
         Some(out.len() - before)
-    }
-
-    fn push_lossy(&mut self, message: LossyMessage) {
-        self.lossy_bytes += message.data.len() + MESSAGE_OVERHEAD;
-        self.lossy.push_back(message);
-        while self.lossy_bytes > LOSSY_QUEUE && self.lossy.len() > 1 {
-            self.drop_oldest_lossy();
-        }
-    }
-
-    fn drop_oldest_lossy(&mut self) {
-        if let Some(oldest) = self.lossy.pop_front() {
-            self.lossy_bytes -= oldest.data.len() + MESSAGE_OVERHEAD;
-            self.lossy_dropped += 1;
-        }
     }
 
     /// Puts a lane into the queue its next message belongs to, unless it is in one or has nothing to send.
@@ -417,7 +374,7 @@ impl Outbox {
                 && !message.is_acked(unit.index)
             {
                 let chunk = message.chunk(LaneId(unit.lane), unit);
-                if out.len() + chunk_len(&chunk) > end {
+                if out.len() + chunk.wire_len() > end {
                     return false;
                 }
                 Chunk::Message(chunk).emit(out);
@@ -449,7 +406,7 @@ impl Outbox {
         };
         let chunk = message.chunk(id, unit);
         let cost = unit_cost(chunk.data.len());
-        if out.len() + chunk_len(&chunk) > end || self.credit_used + cost > self.credit_limit {
+        if out.len() + chunk.wire_len() > end || self.credit_used + cost > self.credit_limit {
             return false;
         }
         Chunk::Message(chunk).emit(out);
@@ -482,7 +439,7 @@ impl Outbox {
         };
         let chunk = message.chunk(id, unit);
         let cost = unit_cost(chunk.data.len());
-        if out.len() + chunk_len(&chunk) > end || self.credit_used + cost + BULK_RESERVE > self.credit_limit {
+        if out.len() + chunk.wire_len() > end || self.credit_used + cost + BULK_RESERVE > self.credit_limit {
             return false;
         }
         if index == 0 {
@@ -517,42 +474,6 @@ impl Outbox {
             }
         }
         None
-    }
-
-    /// Packs the next lossy message, or fragments of it. Returns false if there is none that fits.
-    fn pack_lossy(&mut self, end: usize, out: &mut Vec<u8>) -> bool {
-        let Some(message) = self.lossy.front_mut() else {
-            return false;
-        };
-        let size = message.data.len();
-        let count = fragment_count(size);
-        let part = if count == 1 {
-            Part::Whole
-        } else {
-            Part::Fragment {
-                size,
-                index: message.next_fragment,
-            }
-        };
-        let start = message.next_fragment * FRAGMENT_SIZE;
-        let chunk = MessageChunk {
-            channel: message.lane.channel(),
-            delivery: message.lane.delivery(),
-            kind: message.kind,
-            sequence_id: message.sequence_id,
-            part,
-            data: &message.data[start..start + fragment_len(size, message.next_fragment)],
-        };
-        if out.len() + chunk_len(&chunk) > end {
-            return false;
-        }
-        Chunk::Message(chunk).emit(out);
-        message.next_fragment += 1;
-        if message.next_fragment == count {
-            self.lossy_bytes -= size + MESSAGE_OVERHEAD;
-            self.lossy.pop_front();
-        }
-        true
     }
 }
 
@@ -607,15 +528,6 @@ impl FragmentState {
     fn is_acked(&self, index: u32) -> bool {
         self.acked[index as usize / 64] & 1 << (index % 64) != 0
     }
-}
-
-/// Returns the length of a message chunk on the wire.
-fn chunk_len(chunk: &MessageChunk<'_>) -> usize {
-    let part = match chunk.part {
-        Part::Whole => varint_len(chunk.data.len() as u64),
-        Part::Fragment { size, index } => varint_len(size as u64) + varint_len(index as u64),
-    };
-    2 + varint_len(chunk.sequence_id) + part + chunk.data.len()
 }
 
 #[cfg(test)]
@@ -737,25 +649,6 @@ mod tests {
         assert!(outbox.credit_used <= outbox.credit_limit);
         outbox.handle_credit(BASE_CREDIT * 4);
         assert!(outbox.has_work(Allowed::ALL));
-    }
-
-    #[test]
-    fn a_full_lossy_queue_drops_the_oldest() {
-        let mut outbox = Outbox::new(1 << 20);
-        for _ in 0..300 {
-            outbox
-                .push(Timestamp::ZERO, &message(1, Delivery::LOSSY, 1000))
-                .unwrap();
-        }
-        assert!(outbox.lossy_bytes <= LOSSY_QUEUE);
-        assert_eq!(pack(&mut outbox).0[0].1, outbox.lossy_dropped);
-        assert_eq!(
-            outbox.push(Timestamp::ZERO, &message(1, Delivery::LOSSY, MAX_LOSSY_SIZE + 1)),
-            Err(SendError::TooLarge {
-                size: MAX_LOSSY_SIZE + 1,
-                limit: MAX_LOSSY_SIZE
-            })
-        );
     }
 
     #[test]

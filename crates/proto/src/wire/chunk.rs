@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use super::parity::Parity;
-use super::reader::{ParseError, Reader, put_short_text, put_varint};
+use super::reader::{ParseError, Reader, put_short_text, put_varint, varint_len};
 use super::{FRAGMENT_SIZE, fragment_count, fragment_len};
 use crate::config::MAX_DETAIL_LEN;
 use crate::message::{Delivery, Kind, MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE};
@@ -302,6 +302,15 @@ impl<'a> MessageChunk<'a> {
             return Err(ParseError::Invalid);
         }
         Ok(message)
+    }
+
+    /// Returns how many bytes it takes in a packet.
+    pub(crate) fn wire_len(&self) -> usize {
+        let part = match self.part {
+            Part::Whole => varint_len(self.data.len() as u64),
+            Part::Fragment { size, index } => varint_len(size as u64) + varint_len(index as u64),
+        };
+        2 + varint_len(self.sequence_id) + part + self.data.len()
     }
 
     pub(super) fn first_byte(&self) -> u8 {
