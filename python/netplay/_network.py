@@ -145,7 +145,7 @@ class Network(_core.Network):
             max_messages=_at_least_one(max_messages, "max_messages"),
             max_rate=_at_least_one(max_rate, "max_rate"),
             send_rate=_at_least_one(send_rate, "send_rate"),
-            copies=_share(copies),
+            copies=_ratio(copies),
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -200,7 +200,7 @@ class Network(_core.Network):
             password=password,
             timeout=timeout,
             send_rate=_at_least_one(send_rate, "send_rate"),
-            copies=_share(copies),
+            copies=_ratio(copies),
             pinned_key=_trust.pinned_key(url),
         )
         self._peer_callbacks[peer.id] = (on_connect, on_lost)
@@ -484,7 +484,7 @@ def _at_least_one(value: int | None, name: str) -> int | None:
     return value
 
 
-def _share(copies: float) -> float:
+def _ratio(copies: float) -> float:
     if not 0.0 <= copies < math.inf:
         raise ValueError(f"copies is {copies}, it must be 0 or more")
     return copies

@@ -55,11 +55,12 @@ impl Connection {
     /// Returns when to call [`Self::handle_timeout`] or [`Self::poll_packet`] again.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         // Written out, so that the compiler knows each: this is asked several times a packet.
-        let timers = [
+        let timers: [_; Timer::ALL.len()] = [
             self.timer(Timer::Ack),
             self.timer(Timer::Loss),
             self.timer(Timer::Probe),
             self.timer(Timer::Copies),
+            self.timer(Timer::Pace),
             self.timer(Timer::KeepAlive),
             self.timer(Timer::Silence),
             self.timer(Timer::Close),

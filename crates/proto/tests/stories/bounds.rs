@@ -198,6 +198,24 @@ fn a_peer_is_sent_no_more_than_the_game_allows_and_small_messages_first() {
 }
 
 #[test]
+fn what_waits_for_the_rate_goes_by_itself_while_the_game_says_nothing() {
+    let limits = Limits {
+        send_rate: Some(50_000),
+        ..Limits::default()
+    };
+    let (mut world, end, other) = connected(limits);
+    world.send(end, 9, Delivery::RELIABLE, vec![7; 200_000]);
+    // Four seconds' worth, and the headers.
+    world.run_for(4300 * MS);
+    assert_eq!(
+        world.messages(other).len(),
+        1,
+        "{} bytes sent",
+        world.stats(end).bytes_sent
+    );
+}
+
+#[test]
 fn a_peer_that_never_reads_does_not_disturb_the_others() {
     let mut world = World::new(Conditions::lag(10 * MS));
     let limits = Limits {
