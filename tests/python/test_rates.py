@@ -20,8 +20,8 @@ def test_a_large_message_takes_the_time_that_the_rate_allows(networks: Make) -> 
     began = time.monotonic()
     to_client.send(bytes(200_000), 1)
     assert len(only(wait_for(client, NETWORK_DATA_IN)).data) == 200_000
-    # Never sooner, however slow this machine is: a tenth of a second's worth may leave at once. That it is not much later
-    # either, `crates/proto/tests/stories/bounds.rs` shows in virtual time.
+    # Never sooner, however slow this machine is: a tenth of a second's worth may leave at once. That it is not much
+    # later either, `crates/proto/tests/stories/bounds.rs` shows in virtual time.
     assert time.monotonic() - began > 0.85
 
 
