@@ -27,6 +27,7 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_core` | `Peer`, `Listener`, `Event`, and all the work; written in Rust |
 | `_events` | the type of our pygame events, and what can have happened |
 | `_errors` | the exceptions, with their tree |
+| `_kinds` | what an object travels as, and who makes the bytes |
 | `_codec` | plain values to bytes and back |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_pygame` | the bridge to pygame's queue |

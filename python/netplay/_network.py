@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from . import _codec, _core, _trust
+from . import _codec, _core, _kinds, _trust
 from ._core import Event, Listener, Peer
 from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED
 
@@ -68,7 +68,7 @@ class Network(_core.Network):
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         """Makes the core's part; arguments are those of a subclass."""
-        return super().__new__(cls, _codec.encode, _codec.decode)
+        return super().__new__(cls, _kinds.pack, _codec.decode, _kinds.unpack)
 
     def __init__(self) -> None:
         """Makes a network with nothing in it; starts no thread and opens no socket yet."""
@@ -370,8 +370,9 @@ class Network(_core.Network):
         """Returns what this network counts.
 
         Returns:
-            A dict: "events_waiting", "bans", "closed_for_bad_data" (peers, since the first listen or connect), and
-            "polls_blocked" (calls of poll() that could hand out nothing because the game blocks the event type).
+            A dict: "events_waiting", "bans", "closed_for_bad_data" (peers, since the first listen or connect),
+            "messages_refused" (of a type that this side does not have, or not so), and "polls_blocked" (calls of poll()
+            that could hand out nothing because the game blocks the event type).
 
         Raises:
             Nothing.

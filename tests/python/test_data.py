@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import netplay
-from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, Network, UnsupportedData, _core
+from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, Network, UnsupportedData, _core, _kinds
 from netplay._codec import decode, encode
 
 
@@ -207,7 +207,7 @@ class Impostor(_core.Network):
     """A network that takes the bytes given to it for an encoded value."""
 
     def __new__(cls) -> Impostor:
-        return super().__new__(cls, lambda value: value[0], lambda data: data)  # type: ignore[index]
+        return super().__new__(cls, lambda value: value[0], lambda data: data, lambda *all: all)  # type: ignore[index]
 
 
 BAD_VALUES = {
@@ -309,3 +309,27 @@ def test_every_channel_works(udp_pair: Pair) -> None:
         udp_pair.client.send(channel, channel)
     got = wait_for(udp_pair.server, NETWORK_DATA_IN, 256)
     assert sorted((event.channel, event.data) for event in got) == [(channel, channel) for channel in range(256)]
+
+
+def test_a_kind_of_its_own_is_packed_by_class_and_unpacked_by_number(
+    udp_pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpacked(data: bytes, peer: netplay.Peer) -> object:
+        if data == b"never":
+            raise _kinds.Refused
+        return (data, peer)
+
+    monkeypatch.setitem(_kinds.packers, Ship, lambda ship: (_kinds.ANSWER, ship.x.to_bytes(1, "little")))
+    monkeypatch.setitem(_kinds.packers, Fruit, lambda fruit: (_kinds.ANSWER, b"never"))
+    monkeypatch.setitem(_kinds.unpackers, _kinds.ANSWER, unpacked)
+    udp_pair.client.send(Fruit.APPLE)
+    udp_pair.client.send(Ship(7), 3)
+    event = only(wait_for(udp_pair.server, NETWORK_DATA_IN))
+    assert (event.data, event.channel, event._kind) == ((b"\x07", udp_pair.to_client), 3, _kinds.ANSWER)
+    assert udp_pair.server.stats()["messages_refused"] == 1
+
+
+@pytest.mark.parametrize("value", [*VALUES, "text", b"bytes"], ids=lambda value: repr(value)[:40])
+def test_what_travels_inside_another_kind_arrives_as_what_it_was(udp_pair: Pair, value: object) -> None:
+    kind, data = _kinds.pack_inner(value)
+    assert exact(_kinds.unpack_inner(kind, data, udp_pair.to_client)) == exact(value)

@@ -49,9 +49,9 @@ impl Network {
 #[pymethods]
 impl Network {
     #[new]
-    fn new(encode: Py<PyAny>, decode: Py<PyAny>) -> Self {
+    fn new(pack: Py<PyAny>, decode: Py<PyAny>, unpack: Py<PyAny>) -> Self {
         Self {
-            codec: Arc::new(Codec { encode, decode }),
+            codec: Arc::new(Codec { pack, decode, unpack }),
             open: RwLock::new(None),
             is_used: AtomicBool::new(false),
             inbox: Inbox::default(),
@@ -294,6 +294,10 @@ impl Network {
         stats.set_item(
             "closed_for_bad_data",
             open.as_ref().map_or(0, |open| open.bad_data.load(Relaxed)),
+        )?;
+        stats.set_item(
+            "messages_refused",
+            open.as_ref().map_or(0, |open| open.refused.load(Relaxed)),
         )?;
         Ok(stats)
     }

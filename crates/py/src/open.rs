@@ -11,10 +11,14 @@ use crate::errors;
 use crate::listener::Listener;
 use crate::peer::{Peer, truncated};
 
-/// How values become bytes: two Python callables.
+/// How objects become bytes and bytes objects, where it is more than copying: three Python callables.
 pub(crate) struct Codec {
-    pub(crate) encode: Py<PyAny>,
+    /// Takes any object; returns the bytes of a plain value, or a tuple of another kind and its bytes.
+    pub(crate) pack: Py<PyAny>,
+    /// Takes the measured bytes of a plain value.
     pub(crate) decode: Py<PyAny>,
+    /// Takes a kind from 3 to 6, its bytes and the peer that sent them.
+    pub(crate) unpack: Py<PyAny>,
 }
 
 /// What is shared while a network is open.
@@ -29,6 +33,8 @@ pub(crate) struct Open {
     unreadable: Mutex<BTreeSet<PeerId>>,
     /// How many there were.
     pub(crate) bad_data: AtomicU64,
+    /// How many messages were dropped because this side does not take their type.
+    pub(crate) refused: AtomicU64,
 }
 
 impl Open {
@@ -40,6 +46,7 @@ impl Open {
             listeners: Mutex::default(),
             unreadable: Mutex::default(),
             bad_data: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         })
     }
 

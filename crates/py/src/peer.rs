@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use netplay_io::{Key, ListenerId, PeerId, PeerStats};
+use netplay_proto::value::measure;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
@@ -312,6 +314,11 @@ impl Peer {
                 .io
                 .close_peer(self.io_id, truncated(reason, netplay_io::MAX_DETAIL_LEN))
         });
+    }
+
+    /// Returns how many elements an encoded value of its has, or raises ValueError if that is no value within the limits.
+    fn _measure(&self, data: &[u8]) -> PyResult<usize> {
+        measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
     }
 
     /// Its IP address, as far as is known; None inside this process.

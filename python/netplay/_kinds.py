@@ -1,0 +1,145 @@
+"""What an object travels as: the kinds of messages, and who makes the bytes of which. Knows no sockets.
+
+| kind | what | made by |
+|---|---|---|
+| 0, 1 | bytes, text | `_core`, which copies them |
+| 2 | a plain value | `_codec` |
+| 3 | a typed message | `_messages` |
+| 4 | an event for the other side's pygame queue | |
+| 5, 6 | a question, an answer | |
+
+A module that makes a kind of its own registers who packs a class of objects, in `packers`, and who unpacks the kind, in
+`unpackers`. `_core` calls `pack` for what is neither str nor bytes, `_codec.decode` for plain values, which it has
+measured, and `unpack` for the kinds from 3 on.
+
+What an unpacker raises closes the peer with "bad data"; `Refused` drops the message and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from . import _codec, _core
+from ._errors import UnsupportedData
+
+if TYPE_CHECKING:
+    from ._core import Peer
+
+__all__ = [
+    "ANSWER",
+    "BYTES",
+    "QUESTION",
+    "REMOTE_EVENT",
+    "TEXT",
+    "TYPED",
+    "VALUE",
+    "Refused",
+    "pack",
+    "pack_inner",
+    "packers",
+    "unpack",
+    "unpack_inner",
+    "unpackers",
+]
+
+BYTES: Final = 0
+TEXT: Final = 1
+VALUE: Final = 2
+TYPED: Final = 3
+REMOTE_EVENT: Final = 4
+QUESTION: Final = 5
+ANSWER: Final = 6
+
+packers: dict[type, Callable[[Any], tuple[int, bytes]]] = {}
+"""Who makes (kind, bytes) of the objects of exactly this class."""
+
+unpackers: dict[int, Callable[[bytes, Peer], Any]] = {}
+"""Who makes the object of the bytes of this kind, which this peer sent."""
+
+
+class Refused(Exception):  # noqa: N818 (not an error: it is nobody's fault)
+    """This side does not take such a message, and has said so: it is dropped, and the peer stays."""
+
+
+def pack(data: object) -> bytes | tuple[int, bytes]:
+    """Makes the bytes of anything but a str or bytes: of a plain value alone, of another kind with its number.
+
+    Raises:
+        UnsupportedData: The data would not arrive as what it is.
+
+    Example:
+        >>> pack([1, 2]) == _codec.encode([1, 2])
+        True
+    """
+    packer = packers.get(type(data))
+    return _codec.encode(data) if packer is None else packer(data)
+
+
+def unpack(kind: int, data: bytes, peer: Peer) -> Any:
+    """Makes the object of the bytes of a kind from 3 on.
+
+    Raises:
+        Refused: This side does not take it.
+        ValueError: The bytes are none of this kind. So do other exceptions.
+
+    Example:
+        >>> unpack(15, b"", None)
+        Traceback (most recent call last):
+        ...
+        ValueError: unknown kind 15
+    """
+    unpacker = unpackers.get(kind)
+    if unpacker is None:
+        raise ValueError(f"unknown kind {kind}")
+    return unpacker(data, peer)
+
+
+def pack_inner(data: object) -> tuple[int, bytes]:
+    """Makes (kind, bytes) of anything that can be sent, to travel inside a message of another kind.
+
+    Raises:
+        UnsupportedData: The data would not arrive as what it is.
+
+    Example:
+        >>> pack_inner("why?")
+        (1, b'why?')
+    """
+    if type(data) is str:
+        try:
+            return TEXT, data.encode()
+        except UnicodeEncodeError:
+            raise UnsupportedData("str holds half a surrogate pair, which is no text; send bytes") from None
+    if type(data) is bytes:
+        return BYTES, data
+    if isinstance(data, (bytearray, memoryview)):
+        return BYTES, bytes(data)
+    packed = pack(data)
+    if isinstance(packed, tuple):
+        return packed
+    try:
+        _core._measure(packed)
+    except ValueError as error:
+        raise UnsupportedData(str(error)) from None
+    return VALUE, packed
+
+
+def unpack_inner(kind: int, data: bytes, peer: Peer) -> Any:
+    """Makes the object of what `pack_inner` made; measures a plain value first.
+
+    Raises:
+        Refused: This side does not take it.
+        ValueError: The bytes are none of this kind. So do other exceptions.
+
+    Example:
+        >>> unpack_inner(1, b"why?", None)
+        'why?'
+    """
+    if kind == BYTES:
+        return data
+    if kind == TEXT:
+        return data.decode()
+    if kind == VALUE:
+        peer._measure(data)
+        return _codec.decode(data)
+    return unpack(kind, data, peer)
