@@ -40,7 +40,8 @@ class _PeerStats(TypedDict):
 class Network:
     def __new__(
         cls,
-        pack: Callable[[object], bytes | tuple[int, bytes]],
+        packers: dict[type, Callable[[Any], tuple[int, bytes]]],
+        encode: Callable[[object], bytes],
         decode: Callable[[bytes], object],
         unpack: Callable[[int, bytes, Peer], object],
     ) -> Self: ...

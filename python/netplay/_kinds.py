@@ -9,8 +9,8 @@
 | 5, 6 | a question, an answer | |
 
 A module that makes a kind of its own registers who packs a class of objects, in `packers`, and who unpacks the kind, in
-`unpackers`. `_core` calls `pack` for what is neither str nor bytes, `_codec.decode` for plain values, which it has
-measured, and `unpack` for the kinds from 3 on.
+`unpackers`. `_core` looks into `packers` for what is neither str nor bytes, calls `_codec` for plain values, which it
+measures, and `unpack` for the kinds from 3 on.
 
 What an unpacker raises closes the peer with "bad data"; `Refused` drops the message and nothing else.
 """
@@ -35,7 +35,6 @@ __all__ = [
     "TYPED",
     "VALUE",
     "Refused",
-    "pack",
     "pack_inner",
     "packers",
     "unpack",
@@ -60,20 +59,6 @@ unpackers: dict[int, Callable[[bytes, Peer], Any]] = {}
 
 class Refused(Exception):  # noqa: N818 (not an error: it is nobody's fault)
     """This side does not take such a message, and has said so: it is dropped, and the peer stays."""
-
-
-def pack(data: object) -> bytes | tuple[int, bytes]:
-    """Makes the bytes of anything but a str or bytes: of a plain value alone, of another kind with its number.
-
-    Raises:
-        UnsupportedData: The data would not arrive as what it is.
-
-    Example:
-        >>> pack([1, 2]) == _codec.encode([1, 2])
-        True
-    """
-    packer = packers.get(type(data))
-    return _codec.encode(data) if packer is None else packer(data)
 
 
 def unpack(kind: int, data: bytes, peer: Peer) -> Any:
@@ -114,14 +99,15 @@ def pack_inner(data: object) -> tuple[int, bytes]:
         return BYTES, data
     if isinstance(data, (bytearray, memoryview)):
         return BYTES, bytes(data)
-    packed = pack(data)
-    if isinstance(packed, tuple):
-        return packed
+    packer = packers.get(type(data))
+    if packer is not None:
+        return packer(data)
+    encoded = _codec.encode(data)
     try:
-        _core._measure(packed)
+        _core._measure(encoded)
     except ValueError as error:
         raise UnsupportedData(str(error)) from None
-    return VALUE, packed
+    return VALUE, encoded
 
 
 def unpack_inner(kind: int, data: bytes, peer: Peer) -> Any:

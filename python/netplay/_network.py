@@ -68,7 +68,7 @@ class Network(_core.Network):
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         """Makes the core's part; arguments are those of a subclass."""
-        return super().__new__(cls, _kinds.pack, _codec.decode, _kinds.unpack)
+        return super().__new__(cls, _kinds.packers, _codec.encode, _codec.decode, _kinds.unpack)
 
     def __init__(self) -> None:
         """Makes a network with nothing in it; starts no thread and opens no socket yet."""

@@ -62,14 +62,14 @@ fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Bytes)> {
         let bytes = data.py().get_type::<PyBytes>().call1((data,))?;
         return Ok((Kind::BYTES, Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes())));
     }
-    let packed = codec.pack.bind(data.py()).call1((data,))?;
-    let Ok(value) = packed.cast::<PyBytes>() else {
-        let (number, bytes): (u8, Bound<'_, PyBytes>) = packed.extract()?;
+    if let Some(packer) = codec.packers.bind(data.py()).get_item(data.get_type())? {
+        let (number, bytes): (u8, Bound<'_, PyBytes>) = packer.call1((data,))?.extract()?;
         let kind = Kind::from_number(number)
             .ok_or_else(|| PyValueError::new_err(format!("kind is {number}, it may be 0 to 15")))?;
         return Ok((kind, Bytes::copy_from_slice(bytes.as_bytes())));
-    };
-    let bytes = Bytes::copy_from_slice(value.as_bytes());
+    }
+    let encoded = codec.encode.bind(data.py()).call1((data,))?;
+    let bytes = Bytes::copy_from_slice(encoded.cast::<PyBytes>()?.as_bytes());
     measure(&bytes).map_err(|problem| UnsupportedData::new_err(problem.to_string()))?;
     Ok((Kind::VALUE, bytes))
 }

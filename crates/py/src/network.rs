@@ -49,9 +49,14 @@ impl Network {
 #[pymethods]
 impl Network {
     #[new]
-    fn new(pack: Py<PyAny>, decode: Py<PyAny>, unpack: Py<PyAny>) -> Self {
+    fn new(packers: Py<PyDict>, encode: Py<PyAny>, decode: Py<PyAny>, unpack: Py<PyAny>) -> Self {
         Self {
-            codec: Arc::new(Codec { pack, decode, unpack }),
+            codec: Arc::new(Codec {
+                packers,
+                encode,
+                decode,
+                unpack,
+            }),
             open: RwLock::new(None),
             is_used: AtomicBool::new(false),
             inbox: Inbox::default(),

@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netplay_io::{ListenerId, MAX_DETAIL_LEN, Message, PeerId, Reason, SendError, Target};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::listener::Listener;
 use crate::peer::{Peer, truncated};
 
-/// How objects become bytes and bytes objects, where it is more than copying: three Python callables.
+/// How objects become bytes and bytes objects, where it is more than copying.
 pub(crate) struct Codec {
-    /// Takes any object; returns the bytes of a plain value, or a tuple of another kind and its bytes.
-    pub(crate) pack: Py<PyAny>,
+    /// By class, who makes the kind and the bytes of its objects.
+    pub(crate) packers: Py<PyDict>,
+    /// Makes the bytes of a plain value.
+    pub(crate) encode: Py<PyAny>,
     /// Takes the measured bytes of a plain value.
     pub(crate) decode: Py<PyAny>,
     /// Takes a kind from 3 to 6, its bytes and the peer that sent them.
