@@ -14,6 +14,7 @@
 //! | [`stats`] | numbers to look at |
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
 //! | [`value`] | how deep and how large a plain value is, before anything is made of it |
+//! | [`compact`] | numbers of a known range in as few bits as it needs |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
 //! | [`block`], [`bans`], `door` | one host's addresses; who may not come in; who may begin a handshake now |
@@ -34,6 +35,7 @@ mod answer;
 pub mod bans;
 pub mod block;
 mod call;
+pub mod compact;
 pub mod config;
 mod congestion;
 mod connection;
