@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use netplay_proto::value::{MAX_ELEMENTS, measure};
+use netplay_proto::value::{Bounds, measure};
 use netplay_proto::wire::{Ack, Chunk, Datagram, Introduction};
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
@@ -33,12 +33,23 @@ const DELIVERIES: [Delivery; 4] = [
 
 /// Any bytes as a plain value.
 ///
-/// Nobody panics; a value has no more elements than bytes and than the bound; and what is one ends nowhere sooner or later.
+/// Nobody panics; a value has no more elements than bytes and than the bound; what is one ends nowhere sooner or later; and
+/// what is within tight bounds is within wide ones, with as many elements.
 pub(crate) fn value(data: &[u8]) {
-    if let Ok(elements) = measure(data) {
-        assert!((1..=data.len().min(MAX_ELEMENTS)).contains(&elements));
+    let wide = Bounds::default();
+    let tight = Bounds {
+        depth: 4,
+        elements: 16,
+        length: 8,
+        int_length: 9,
+    };
+    if let Ok(elements) = measure(data, &wide) {
+        assert!((1..=data.len().min(wide.elements)).contains(&elements));
         let longer = [data, &[0xc0]].concat();
-        assert!(measure(&longer).is_err() && measure(&data[..data.len() - 1]).is_err());
+        assert!(measure(&longer, &wide).is_err() && measure(&data[..data.len() - 1], &wide).is_err());
+    }
+    if let Ok(elements) = measure(data, &tight) {
+        assert!(elements <= tight.elements && measure(data, &wide) == Ok(elements));
     }
 }
 
