@@ -350,6 +350,7 @@ impl Driver {
         Some(match &self.peers.get(&id)?.url {
             PeerUrl::Given(url) => url.clone(),
             PeerUrl::From(Address::Ip(address)) => format!("play://{address}"),
+            PeerUrl::From(Address::Stream { remote, .. }) => format!("play+tcp://{remote}"),
             PeerUrl::From(Address::Virtual(number)) => format!("local://{number}"),
         })
     }

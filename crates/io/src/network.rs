@@ -120,6 +120,7 @@ impl Network {
             psk: [0; 32],
             pinned_key: parsed.pinned_key.or(options.pinned_key),
             paths: Vec::new(),
+            transports: Vec::new(),
             timeout: options.timeout,
         };
         let runtime = self.start_thread()?;

@@ -287,6 +287,7 @@ impl Slot {
                     Some(pipe) => drop(pipe.send(virtual_now, bytes.len(), (path, Bytes::copy_from_slice(bytes)))),
                     None => self.batch.push(path, bytes),
                 },
+                Output::Dial { .. } => {}
                 Output::Timeout(at) => {
                     protocol_at = at;
                     break;

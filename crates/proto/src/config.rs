@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::address::Path;
+use crate::address::{Path, Transport};
 use crate::door::HandshakeRate;
 use crate::rates::IncomingRate;
 use crate::session::Renewal;
@@ -54,6 +54,8 @@ pub struct Connect {
     /// Where the remote side may be, best first. All are tried; the first to answer is used. More may follow by
     /// [`Endpoint::add_path`](crate::Endpoint::add_path).
     pub paths: Vec<Path>,
+    /// What may carry datagrams there, best first; each is asked for by [`Output::Dial`](crate::Output). Empty: only `paths`.
+    pub transports: Vec<Transport>,
     /// How long to go on asking before the connection fails with [`Reason::NoAnswer`](crate::Reason), or, if no path has
     /// become known by then, with [`Reason::UnknownHost`](crate::Reason).
     pub timeout: Duration,

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::acks::Urgency;
-use crate::address::Path;
+use crate::address::{Path, Transport};
 use crate::answer::{Answer, ProvenHello};
 use crate::bans::{Ban, Bans, TooManyBans};
 use crate::call::Call;
@@ -49,6 +49,15 @@ pub enum Output<'a> {
         path: Path,
         /// The datagram, at most 1200 bytes.
         bytes: &'a [u8],
+    },
+    /// Open ways of this kind to where this connection called: for each, say so by
+    /// [`add_path`](Endpoint::add_path), or else [`handle_no_path`](Endpoint::handle_no_path); then ask again. It may be asked
+    /// for again later, and ways that are still open need not be opened anew.
+    Dial {
+        /// Whose.
+        id: ConnectionId,
+        /// Of which kind.
+        transport: Transport,
     },
     /// Nothing to send. Ask again at this moment or after the next input; None: only after the next input.
     Timeout(Option<Timestamp>),
@@ -179,6 +188,18 @@ impl Endpoint {
             }
             self.touch(now, index);
         }
+    }
+
+    /// Takes note that no way of this kind could be opened, or is left, to where this connection called.
+    pub fn handle_no_path(&mut self, _now: Timestamp, _id: ConnectionId, _transport: Transport) {}
+
+    /// Takes note that a stream has ended: nothing more comes from there, and nothing arrives.
+    pub fn handle_path_closed(&mut self, _now: Timestamp, _path: Path) {}
+
+    /// Returns the paths in use, by a connection or by one that is being made. A stream that is not among them for a while may be
+    /// closed.
+    pub fn used_paths(&self) -> BTreeSet<Path> {
+        BTreeSet::new()
     }
 
     /// Takes in one datagram. Never fails: nonsense is counted.

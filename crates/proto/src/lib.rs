@@ -65,7 +65,7 @@ pub mod time;
 pub mod value;
 pub mod wire;
 
-pub use address::{Address, Path};
+pub use address::{Address, Path, Transport};
 pub use bans::{Ban, Bans, NoBan, TooManyBans};
 pub use block::{Block, NoBlock};
 pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};

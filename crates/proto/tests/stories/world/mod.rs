@@ -461,6 +461,7 @@ impl World {
                             bytes,
                         });
                     }
+                    Output::Dial { .. } => panic!("no call of this world asks for a way"),
                     Output::Timeout(when) => break when,
                 }
             };
