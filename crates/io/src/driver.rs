@@ -480,7 +480,15 @@ mod tests {
             ..Connect::default()
         };
         let peer = driver
-            .call(now, format!("local://{name}"), connect, Limits::default(), None, true)
+            .call(
+                now,
+                format!("local://{name}"),
+                connect,
+                Limits::default(),
+                None,
+                None,
+                true,
+            )
             .unwrap();
         driver.found(
             now,

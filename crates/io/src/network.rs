@@ -121,6 +121,7 @@ impl Network {
             pinned_key: parsed.pinned_key.or(options.pinned_key),
             paths: Vec::new(),
             transports: Vec::new(),
+            seat: options.seat,
             timeout: options.timeout,
         };
         let runtime = self.start_thread()?;
@@ -141,6 +142,7 @@ impl Network {
             url.to_owned(),
             connect,
             options.limits,
+            options.identity,
             parsed.simulation,
             is_key_made,
         )?;
@@ -283,6 +285,12 @@ impl Network {
     /// Events that were not taken are gone. A second call does nothing.
     pub fn close(&self, linger: Duration) {
         self.inner.shared.close(linger);
+    }
+
+    /// Stops the thread and closes every socket without saying goodbye, so that seats which this side has elsewhere are kept
+    /// for its next process. Events that were not taken are gone.
+    pub fn vanish(&self) {
+        self.inner.shared.vanish();
     }
 
     fn send_locked(

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netplay_netsim::Pipe;
-use netplay_proto::{Address, ConnectionId, Endpoint, EndpointConfig, Limits, Output, Path, Reason, Timestamp};
+use netplay_proto::{
+    Address, ConnectionId, Endpoint, EndpointConfig, Identity, Limits, Output, Path, Reason, Timestamp,
+};
 
 use crate::batch::SendBatch;
 use crate::socket::Socket;
@@ -124,8 +126,11 @@ impl Slot {
     }
 
     /// Returns true if a call with these terms can be made from here.
-    pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits) -> bool {
-        self.listener.is_none() && self.simulation.as_ref() == simulation && self.config.limits == *limits
+    pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits, identity: &Identity) -> bool {
+        self.listener.is_none()
+            && self.simulation.as_ref() == simulation
+            && self.config.limits == *limits
+            && self.config.identity == *identity
     }
 
     /// Returns the bounds and times of its connections.
