@@ -31,6 +31,9 @@ const LAST_PATIENT_RETRY: Duration = Duration::from_secs(4);
 /// After this many unanswered tries with a cookie, the call begins anew on all paths.
 const TRIES_PER_COOKIE: u32 = 8;
 
+/// After this many unanswered tries, a stream is taken for one that is open in name only: it loses nothing by itself.
+const TRIES_PER_STREAM: u32 = 4;
+
 /// The round trip of a handshake is believed up to this: what took longer was lost and asked for again.
 pub(crate) const MAX_FIRST_RTT: Duration = Duration::from_millis(300);
 
@@ -65,6 +68,9 @@ pub(crate) struct Call {
     pub(crate) outbox: Outbox,
     options: Connect,
     claim: SeatClaim,
+    /// What the server has offered in answer to this very handshake.
+    offer: SeatClaim,
+    is_new: bool,
     message_size: usize,
     local_id: u32,
     noise: Option<Handshake>,
@@ -122,6 +128,8 @@ impl Call {
             outbox: Outbox::new(crate::message::MAX_RELIABLE_SIZE),
             deadline: now + options.timeout,
             claim: options.seat.map_or(SeatClaim::None, SeatClaim::Fresh),
+            offer: SeatClaim::None,
+            is_new: options.seat.is_none(),
             dialer: Dialer::new(now, &options.transports, token),
             options,
             message_size,
@@ -144,12 +152,25 @@ impl Call {
     /// go on for hours.
     pub(crate) fn keep_seat(&mut self, claim: SeatClaim) {
         self.claim = claim;
+        self.is_new = false;
         self.last_retry = LAST_PATIENT_RETRY;
     }
 
     /// Returns the seat it comes back to.
     pub(crate) fn claim(&self) -> SeatClaim {
         self.claim
+    }
+
+    /// Takes note of the seat that was offered: if we are let in and never hear of it, we come back to it.
+    pub(crate) fn handle_offer(&mut self, offer: SeatClaim) {
+        if self.claim == SeatClaim::None {
+            self.offer = offer;
+        }
+    }
+
+    /// Returns true unless it comes back to what was before it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Returns true if it comes back to a seat.
@@ -167,7 +188,7 @@ impl Call {
 
     /// Returns true if the server does not answer our last message: it has forgotten us.
     pub(crate) fn is_hung(&self) -> bool {
-        self.finish.is_some() && (self.tries >= TRIES_PER_COOKIE || self.is_cut)
+        self.finish.is_some() && (self.is_cut || self.tries >= self.patience())
     }
 
     /// Begins the handshake anew, within the same time.
@@ -184,12 +205,20 @@ impl Call {
         self.outbox = outbox;
         self.noise = Some(noise);
         self.hello = hello;
-        self.proof = None;
+        if let Some((path, _)) = self.proof.take()
+            && path.remote.is_stream()
+        {
+            self.ways.retain(|way| way.path != path);
+            self.dialer.handle_closed(now);
+        }
         self.finish = None;
         self.is_cut = false;
         self.tries = 0;
-        // Not before the other side can have taken note of our goodbye, in case that it has let us in.
         self.next_try = now + FIRST_RETRY;
+        if let offer @ SeatClaim::Fresh(_) = self.offer {
+            // In case that it has let us in without our hearing of it.
+            self.claim = offer;
+        }
     }
 
     /// Asks no more for a while: who answers is not the one we look for.
@@ -296,8 +325,12 @@ impl Call {
     /// Hands over the datagrams that are due.
     pub(crate) fn poll_datagrams(&mut self, now: Timestamp, mut send: impl FnMut(Path, Vec<u8>)) {
         let is_due = now >= self.next_try;
-        if is_due && self.finish.is_none() && self.tries >= TRIES_PER_COOKIE {
-            self.proof = None;
+        if is_due {
+            let is_silent = |way: &Way| way.path.remote.is_stream() && way.tries >= TRIES_PER_STREAM;
+            self.ways.retain(|way| !is_silent(way));
+            if self.finish.is_none() && self.tries >= TRIES_PER_COOKIE {
+                self.proof = None;
+            }
         }
         match (&self.finish, self.proof) {
             (Some(finish), Some((path, _))) if is_due => send(path, finish.clone()),
@@ -314,8 +347,14 @@ impl Call {
         }
         if is_due {
             let wait = FIRST_RETRY * (1 << self.tries.min(7));
+            // Somebody is there who answers: no reason to be patient.
+            let last_retry = if self.proof.is_some() {
+                LAST_RETRY
+            } else {
+                self.last_retry
+            };
             self.sent_at = now;
-            let wait = wait.min(self.last_retry);
+            let wait = wait.min(last_retry);
             self.next_try = now
                 + if wait > LAST_RETRY {
                     spread(wait, self.token, self.tries)
@@ -324,6 +363,12 @@ impl Call {
                 };
             self.tries += 1;
         }
+    }
+
+    /// Returns how many tries may go unanswered.
+    fn patience(&self) -> u32 {
+        let is_stream = self.proof.is_some_and(|(path, _)| path.remote.is_stream());
+        if is_stream { TRIES_PER_STREAM } else { TRIES_PER_COOKIE }
     }
 
     fn hello(&self, cookie: Option<&[u8; COOKIE_LEN]>) -> Vec<u8> {

@@ -288,6 +288,16 @@ impl Connection {
         self.cut_since.is_some()
     }
 
+    /// Returns true if the remote side has ever been heard.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.stats.packets_received > 0
+    }
+
+    /// Returns true if the game has been told that nothing is heard.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost_since.is_some()
+    }
+
     /// Returns when the remote side was heard last.
     pub(crate) fn last_heard(&self) -> Timestamp {
         self.last_heard

@@ -53,9 +53,9 @@ pub enum Output<'a> {
         /// The datagram, at most 1200 bytes.
         bytes: &'a [u8],
     },
-    /// Open ways of this kind to where this connection called: for each, say so by
+    /// Open new ways of this kind to where this connection called: for each, say so by
     /// [`add_path`](Endpoint::add_path), or else [`handle_no_path`](Endpoint::handle_no_path); then ask again. It may be asked
-    /// for again later, and ways that are still open need not be opened anew.
+    /// for again later: streams that were opened before have been of no use.
     Dial {
         /// Whose.
         id: ConnectionId,

@@ -27,7 +27,7 @@ impl Endpoint {
         };
         if let Stage::Confirming(call, mut connection, remote) = slot.stage {
             self.calls.remove(&call.token);
-            let claim = call.claim();
+            let (claim, is_new) = (call.claim(), call.is_new());
             slot.terms = Some(Box::new(call.options()));
             // Until its connection is put in its place.
             slot.stage = Stage::Calling(call);
@@ -71,14 +71,14 @@ impl Endpoint {
                         self.go_on(now, &mut slot, &mut connection, *remote, old, resumed.is_some());
                     }
                     None => {
-                        let origin = match (claim, resumed) {
-                            (SeatClaim::None, _) => Origin::New,
-                            (_, Some(_)) => Origin::Resumed,
-                            (_, None) => Origin::Restarted,
+                        let origin = match resumed {
+                            _ if is_new => Origin::New,
+                            Some(_) => Origin::Resumed,
+                            None => Origin::Restarted,
                         };
                         self.established.insert(slot.id);
                         self.push_connected(&slot, *remote, connection.path(), origin);
-                        if let Some(after) = resumed {
+                        if let Some(after) = resumed.filter(|_| !is_new) {
                             self.inbox.push_event(slot.id, Event::Resumed { after });
                         }
                     }
@@ -379,10 +379,16 @@ impl Endpoint {
                 self.inbox.push_event(id, Event::Resumed { after });
             }
         } else {
-            // The game must hear of it, even if nobody had missed the client yet: it knows nothing of what was.
-            old.lose(Reason::Restarted, &mut self.inbox);
+            // The game must hear of it, even if nobody had missed the client yet: it knows nothing of what was. Unless it has never
+            // known that it was in.
+            if old.has_heard() {
+                old.lose(Reason::Restarted, &mut self.inbox);
+            }
+            let is_lost = old.is_lost();
             let after = now - connection.inherit_unheard(now, old);
-            self.inbox.push_event(id, Event::Resumed { after });
+            if is_lost {
+                self.inbox.push_event(id, Event::Resumed { after });
+            }
         }
         connection
     }
@@ -468,20 +474,12 @@ impl Endpoint {
     pub(super) fn call_anew(&mut self, now: Timestamp, index: usize) {
         let (token, seed) = (self.random.next_u64(), self.seed());
         if let Some(slot) = self.slots[index].take()
-            && let Stage::Confirming(mut call, mut connection, _) = slot.stage
+            && let Stage::Confirming(mut call, mut connection, remote) = slot.stage
         {
             self.calls.remove(&call.token);
             self.calls.insert(token, index);
+            call.handle_offer(remote.introduction.seat);
             call.begin_anew(now, &self.config.identity, token, seed, connection.take_outbox());
-            // If it has let us in and only its answers are lost, it must not keep the seat for one who begins anew; but one
-            // who comes back to a seat will do so again.
-            if !call.has_seat() {
-                connection.refuse(now, Reason::NoAnswer, "it begins anew");
-                let mut bytes = Vec::new();
-                while let Some(path) = connection.poll_packet(now, &mut self.payload, &mut bytes) {
-                    self.push_outgoing(path, std::mem::take(&mut bytes));
-                }
-            }
             let stage = Stage::Calling(call);
             self.slots[index] = Some(Slot { stage, ..slot });
         }

@@ -210,8 +210,12 @@ impl Reference {
                 let is_slow = |seat: &Seat| seat.asked.contains(&reason) || seat.sent > seat.limits.send_queue;
                 seat.sent > send_queue || is_slow(seat) || others().any(is_slow)
             }
-            // It came back to a seat that was given up meanwhile, or to a server that was started anew.
-            Reason::Full => others().all(|other| other.has_ended() || other.is_dead),
+            // It came back to a seat that was given up meanwhile, which the other game may not know, or to a server that was
+            // started anew.
+            Reason::Full => others().all(|other| {
+                let is_given_up = moment.now - other.told_at >= other.limits.lost_after + other.limits.grace;
+                other.has_ended() || other.is_dead || is_given_up
+            }),
             // Or the other has believed somebody who refused its call in our name.
             _ => {
                 let gave = |seat: &Seat| seat.asked.contains(&reason) || seat.phase == Phase::Ended(reason);
