@@ -293,11 +293,6 @@ impl Connection {
         self.stats.packets_received > 0
     }
 
-    /// Returns true if the game has been told that nothing is heard.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost_since.is_some()
-    }
-
     /// Returns when the remote side was heard last.
     pub(crate) fn last_heard(&self) -> Timestamp {
         self.last_heard

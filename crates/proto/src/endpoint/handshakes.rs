@@ -374,21 +374,16 @@ impl Endpoint {
         connection.set_id(id);
         let mut old = old.connection;
         connection.set_resumed(now - old.last_heard());
-        if matches!(claim, SeatClaim::Kept(_)) {
+        if matches!(claim, SeatClaim::Kept(_)) || !old.has_heard() {
+            // All that a client who has never known that it was in can have is nothing, and nothing is what it was told.
             if let Some(after) = connection.inherit(now, old) {
                 self.inbox.push_event(id, Event::Resumed { after });
             }
         } else {
-            // The game must hear of it, even if nobody had missed the client yet: it knows nothing of what was. Unless it has never
-            // known that it was in.
-            if old.has_heard() {
-                old.lose(Reason::Restarted, &mut self.inbox);
-            }
-            let is_lost = old.is_lost();
+            // The game must hear of it, even if nobody had missed the client yet: it knows nothing of what was.
+            old.lose(Reason::Restarted, &mut self.inbox);
             let after = now - connection.inherit_unheard(now, old);
-            if is_lost {
-                self.inbox.push_event(id, Event::Resumed { after });
-            }
+            self.inbox.push_event(id, Event::Resumed { after });
         }
         connection
     }
@@ -427,6 +422,11 @@ impl Endpoint {
         if !call.has_asked(path) {
             return false;
         }
+        if slot.recall.is_some() {
+            // Anybody on the path can say so. What is not authentic does not end a connection.
+            self.ask_anew(now, index);
+            return true;
+        }
         let reason = Reason::from_remote(reason);
         let (id, detail) = (slot.id, printable(detail));
         self.end(now, id, reason, &detail, false);
@@ -454,8 +454,9 @@ impl Endpoint {
         self.push_outgoing(path, bytes);
     }
 
-    /// Begins another handshake in the place of one that was answered by the wrong side.
+    /// Begins another handshake, after a while, in the place of one that was answered by the wrong side.
     fn ask_anew(&mut self, now: Timestamp, index: usize) {
+        self.call_anew(now, index);
         let (token, seed) = (self.random.next_u64(), self.seed());
         if let Some(Slot {
             stage: Stage::Calling(call),
@@ -473,7 +474,7 @@ impl Endpoint {
     /// The server has forgotten our handshake: begins another one, with what the game has sent meanwhile.
     pub(super) fn call_anew(&mut self, now: Timestamp, index: usize) {
         let (token, seed) = (self.random.next_u64(), self.seed());
-        if let Some(slot) = self.slots[index].take()
+        if let Some(slot) = self.slots[index].take_if(Slot::is_unconfirmed)
             && let Stage::Confirming(mut call, mut connection, remote) = slot.stage
         {
             self.calls.remove(&call.token);
@@ -487,8 +488,7 @@ impl Endpoint {
 
     /// The server may have let us in already, without our knowing: it must not keep the seat for one who is gone.
     pub(super) fn say_goodbye_unconfirmed(&mut self, now: Timestamp, index: usize, reason: Reason, detail: &str) {
-        let is_unconfirmed = |slot: &mut Slot| matches!(slot.stage, Stage::Confirming(..));
-        if let Some(slot) = self.slots[index].take_if(is_unconfirmed)
+        if let Some(slot) = self.slots[index].take_if(Slot::is_unconfirmed)
             && let Stage::Confirming(call, mut connection, _) = slot.stage
         {
             self.calls.remove(&call.token);
@@ -508,6 +508,10 @@ impl Endpoint {
 }
 
 impl Slot {
+    fn is_unconfirmed(&mut self) -> bool {
+        matches!(self.stage, Stage::Confirming(..))
+    }
+
     /// Returns true if the game would rather have a connection by single datagrams.
     fn has_better_than_stream(&self) -> bool {
         let transports = self.terms.as_ref().map(|terms| &terms.transports);

@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     unique_names: Option<BTreeMap<String, End>>,
     heard_by: BTreeMap<End, Vec<End>>,
     lines: BTreeMap<(End, u8, Delivery), Line>,
+    /// Lines of ends that have begun anew. What had arrived of them may still be taken by a game that slept.
+    gone: Vec<((End, u8, Delivery), Line)>,
     undelivered: usize,
 }
 
@@ -214,11 +216,11 @@ impl Ledger {
         let lines = self.lines.keys().filter(|(sender, ..)| *sender == end);
         let gone: Vec<_> = lines.copied().collect();
         for key in gone {
-            if let Some(line) = self.lines.remove(&key)
-                && !key.2.is_lossy
-            {
+            let Some(line) = self.lines.remove(&key) else { continue };
+            if !key.2.is_lossy {
                 self.undelivered -= line.on_the_way.len();
             }
+            self.gone.push((key, line));
         }
     }
 
@@ -237,7 +239,15 @@ impl Ledger {
             .expect("a message comes after `Connected`");
         let sender = self.find_sender(end, sender, (channel, delivery), sequence_id, data);
         let what = || format!("{end:?} at {now:?}, channel {channel}, {delivery:?}, message {sequence_id}");
-        let line = self.lines.get_mut(&(sender, channel, delivery));
+        let key = (sender, channel, delivery);
+        let is_in = |line: &Line| line.on_the_way.get(&sequence_id).is_some_and(|(_, sent)| sent == data);
+        let is_current = self.lines.get(&key).is_some_and(is_in);
+        let gone = self
+            .gone
+            .iter_mut()
+            .find(|(other, line)| !is_current && *other == key && is_in(line));
+        let is_gone = gone.is_some();
+        let line = gone.map(|(_, line)| line).or_else(|| self.lines.get_mut(&key));
         let line = line.unwrap_or_else(|| panic!("{}: nothing was sent there", what()));
         let (sent_at, sent) = line.on_the_way.remove(&sequence_id).unwrap_or_else(|| {
             panic!("{}: not sent, or arrived before", what());
@@ -259,7 +269,7 @@ impl Ledger {
             (_, false) => {}
         }
         line.next_to_arrive = sequence_id + 1;
-        self.undelivered -= usize::from(!delivery.is_lossy);
+        self.undelivered -= usize::from(!delivery.is_lossy && !is_gone);
         now - sent_at
     }
 
