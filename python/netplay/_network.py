@@ -12,7 +12,8 @@ import math
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from os import PathLike
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from . import _codec, _core, _trust
@@ -94,12 +95,15 @@ class Network(_core.Network):
         max_rate: int | None = None,
         send_rate: int | None = None,
         copies: float = 4.0,
+        transports: Iterable[str] | None = None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
 
         Args:
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
-                port 0 for any free port, `local://name` inside this process. Options such as `?lag_ms=80&loss_pct=5`
+                port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
+                (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as `?lag_ms=80&loss_pct=5`
                 simulate a bad network.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
@@ -118,6 +122,12 @@ class Network(_core.Network):
                 100 ms), large ones.
             copies: How many bytes of copies against loss may be sent for each byte of small reliable messages while a
                 path loses packets; 0 for none.
+            transports: By what peers can come to a `play://` URL: any of "udp", "tcp", "ws" and "wss", all on the same
+                port number. None for all of them; where another program has the port number of TCP, for UDP alone, and
+                `listener.transports` tells.
+            certificate: Two PEM files for `play+wss://`: a certificate, with those that vouch for it behind it, and its
+                key. None for one that is made from our own key and vouches for itself: `listener.certificate` is what
+                `#cert=` in a URL pins.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.
@@ -127,7 +137,8 @@ class Network(_core.Network):
             ListenFailed: The address is in use, not this machine's, or not allowed.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
-                1; or `copies` is not 0 or more.
+                1; `copies` is not 0 or more; `transports` has an unknown word, none, or the URL says it already; or
+                `certificate` cannot be used.
 
         Example:
             >>> import netplay
@@ -146,6 +157,8 @@ class Network(_core.Network):
             max_rate=_at_least_one(max_rate, "max_rate"),
             send_rate=_at_least_one(send_rate, "send_rate"),
             copies=_ratio(copies),
+            transports=None if transports is None else _words(transports),
+            certificate=certificate,
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -169,7 +182,9 @@ class Network(_core.Network):
         What is sent reliably meanwhile waits for the connection.
 
         Args:
-            url: Whom: `play://host:port` or `local://name`. `#k=` and a key pins the server's public key.
+            url: Whom: `play://host:port` or `local://name`. `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and
+                `play+wss://` (WebSocket under TLS) go by that alone; `peer.stats()["transport"]` tells which it is. `#k=`
+                and a key pins the server's public key, `#cert=` its certificate for `play+wss://`: a SHA-256.
             on_connect: Called inside poll() or get() with the peer when it is connected.
             on_lost: Called so with the peer and a reason, once, when it is gone for good or could not be reached.
             name: Our name, told to the other side; at most 64 bytes of UTF-8.
@@ -482,6 +497,12 @@ def _at_least_one(value: int | None, name: str) -> int | None:
     if value is not None and value < 1:
         raise ValueError(f"{name} is {value}, it must be at least 1; None sets no bound")
     return value
+
+
+def _words(transports: Iterable[str]) -> list[str]:
+    if isinstance(transports, str):
+        raise TypeError(f"transports is {transports!r}; it must be a list, such as [{transports!r}]")
+    return list(transports)
 
 
 def _ratio(copies: float) -> float:
