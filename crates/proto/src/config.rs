@@ -6,6 +6,7 @@ use crate::address::{Path, Transport};
 use crate::door::HandshakeRate;
 use crate::rates::IncomingRate;
 use crate::session::Renewal;
+use crate::wire::Seat;
 
 /// A 32-byte X25519 key, public or secret by context.
 pub type Key = [u8; 32];
@@ -56,6 +57,8 @@ pub struct Connect {
     pub paths: Vec<Path>,
     /// What may carry datagrams there, best first; each is asked for by [`Output::Dial`](crate::Output). Empty: only `paths`.
     pub transports: Vec<Transport>,
+    /// The seat that an earlier process had with the same [`Identity`], to come back to it.
+    pub seat: Option<Seat>,
     /// How long to go on asking before the connection fails with [`Reason::NoAnswer`](crate::Reason), or, if no path has
     /// become known by then, with [`Reason::UnknownHost`](crate::Reason).
     pub timeout: Duration,
