@@ -80,15 +80,10 @@ impl Driver {
         let mut connect = std::mem::take(&mut **connect);
         let messages = std::mem::take(messages);
         connect.psk = psk.unwrap_or(connect.psk);
-        // Until the protocol asks for ways by itself.
-        let first = connect.transports.first().copied();
         let begun = self.contained(slot, |slot| {
             let connection = slot.endpoint.connect(now, connect);
             slot.peers.insert(connection, id);
             slot.add_place(connection, place);
-            if let Some(first) = first {
-                slot.open_ways(now, connection, first);
-            }
             connection
         });
         let Some(connection) = begun else {

@@ -147,6 +147,7 @@ impl Network {
             pinned_key: parsed.pinned_key.or(options.pinned_key),
             paths: Vec::new(),
             transports: parsed.scheme.transports(),
+            seat: None,
             timeout: options.timeout,
         };
         let runtime = self.start_thread()?;

@@ -386,9 +386,7 @@ impl Streams {
     /// Closes those that nobody has used for a while.
     fn sweep(&mut self, now: Timestamp, endpoint: &mut Endpoint, stats: &mut SocketStats) {
         self.swept = now;
-        let mut used = endpoint.used_paths();
-        // Until the protocol says all of it.
-        used.extend(endpoint.established().filter_map(|id| endpoint.connection_path(id)));
+        let used = endpoint.used_paths();
         let numbers: BTreeSet<u32> = used.iter().filter_map(|path| number_of(path.remote)).collect();
         self.unused.clear();
         let mut idle = Vec::new();
