@@ -35,10 +35,11 @@ impl Driver {
         connect: Connect,
         place: Place,
         limits: Limits,
+        identity: Option<Identity>,
         simulation: Option<Simulation>,
         is_key_made: bool,
     ) -> Result<PeerId, Error> {
-        let id = self.caller_slot(limits, simulation)?;
+        let id = self.caller_slot(limits, identity, simulation)?;
         self.last_number += 1;
         let peer = PeerId(self.last_number);
         let line = Line::Waiting {
@@ -145,20 +146,23 @@ impl Driver {
     }
 
     /// Finds or makes the slot that calls with these terms go out from.
-    fn caller_slot(&mut self, limits: Limits, simulation: Option<Simulation>) -> Result<SlotId, Error> {
-        if let Some((id, _)) = self
-            .slots
-            .iter()
-            .find(|(_, slot)| slot.suits(simulation.as_ref(), &limits))
-        {
-            return Ok(*id);
-        }
+    fn caller_slot(
+        &mut self,
+        limits: Limits,
+        identity: Option<Identity>,
+        simulation: Option<Simulation>,
+    ) -> Result<SlotId, Error> {
         let secret = match self.caller_secret {
             Some(secret) => secret,
             None => *self.caller_secret.insert(generate_key()?),
         };
+        let identity = identity.unwrap_or_else(|| Identity::from_secret(secret));
+        let mut slots = self.slots.iter();
+        if let Some((id, _)) = slots.find(|(_, slot)| slot.suits(simulation.as_ref(), &limits, &identity)) {
+            return Ok(*id);
+        }
         let config = EndpointConfig {
-            identity: Identity::from_secret(secret),
+            identity,
             accept: None,
             limits,
         };

@@ -521,6 +521,7 @@ mod tests {
                 Place::default(),
                 Limits::default(),
                 None,
+                None,
                 true,
             )
             .unwrap();

@@ -58,8 +58,8 @@ pub use url::{DEFAULT_PORT, pin_fragment};
 
 /// The words of the protocol that callers of this crate need.
 pub use netplay_proto::{
-    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Path, Reason, SendError,
-    Transport,
+    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Reason, Seat,
+    SendError, Transport,
     config::{MAX_DETAIL_LEN, MAX_NAME_LEN},
     message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE},
 };

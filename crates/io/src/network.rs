@@ -147,7 +147,7 @@ impl Network {
             pinned_key: parsed.pinned_key.or(options.pinned_key),
             paths: Vec::new(),
             transports: parsed.scheme.transports(),
-            seat: None,
+            seat: options.seat,
             timeout: options.timeout,
         };
         let runtime = self.start_thread()?;
@@ -170,6 +170,7 @@ impl Network {
             connect,
             place,
             options.limits,
+            options.identity,
             parsed.simulation,
             is_key_made,
         )?;
@@ -313,6 +314,12 @@ impl Network {
     /// Events that were not taken are gone. A second call does nothing.
     pub fn close(&self, linger: Duration) {
         self.inner.shared.close(linger);
+    }
+
+    /// Stops the thread and closes every socket without saying goodbye, so that seats which this side has elsewhere are kept
+    /// for its next process. Events that were not taken are gone.
+    pub fn vanish(&self) {
+        self.inner.shared.vanish();
     }
 
     fn send_locked(

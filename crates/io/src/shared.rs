@@ -328,6 +328,11 @@ impl Shared {
             drop(driver);
             std::thread::sleep(left.min(Duration::from_millis(1)));
         }
+        self.let_go();
+    }
+
+    /// Wakes everybody who waits, and waits for the I/O thread to end.
+    fn let_go(&self) {
         self.wake.notify_one();
         self.wake_if_asleep();
         self.lookout.call();
@@ -335,6 +340,18 @@ impl Shared {
         // Until the thread has let go of them, the ports are not free for the next one to listen there.
         self.bell
             .wait(Instant::now().checked_add(LET_GO), || !self.has_thread.load(SeqCst));
+    }
+
+    /// Lets go of everything without a word to anybody, as a process that is killed does: who has a seat somewhere keeps it.
+    pub(crate) fn vanish(&self) {
+        let mut driver = self.lock();
+        if !self.is_closed() {
+            self.is_closed.store(true, SeqCst);
+            driver.clear();
+            self.publish(&driver);
+            drop(driver);
+            self.let_go();
+        }
     }
 
     /// Returns true while a closed listener still holds its sockets.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use netplay_netsim::Pipe;
 use netplay_proto::{
-    Address, ConnectionId, Endpoint, EndpointConfig, Limits, Output, Path, Reason, Timestamp, Transport,
+    Address, ConnectionId, Endpoint, EndpointConfig, Identity, Limits, Output, Path, Reason, Timestamp, Transport,
 };
 
 use crate::batch::SendBatch;
@@ -143,8 +143,11 @@ impl Slot {
     }
 
     /// Returns true if a call with these terms can be made from here.
-    pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits) -> bool {
-        self.listener.is_none() && self.simulation.as_ref() == simulation && self.config.limits == *limits
+    pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits, identity: &Identity) -> bool {
+        self.listener.is_none()
+            && self.simulation.as_ref() == simulation
+            && self.config.limits == *limits
+            && self.config.identity == *identity
     }
 
     /// Returns the bounds and times of its connections.

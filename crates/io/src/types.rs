@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use netplay_proto::{ConnectionStats, EndpointStats, Event, Identity, Key, Limits, Transport};
+use netplay_proto::{ConnectionStats, EndpointStats, Event, Identity, Key, Limits, Seat, Transport};
 
 /// Names a peer; unique within its network for the network's whole life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,10 @@ pub struct ConnectOptions {
     pub timeout: Duration,
     /// The only server key we accept; None accepts any. A `#k=` in the URL goes before it.
     pub pinned_key: Option<Key>,
+    /// Our key pair, by which the other side knows us again; None for one that all calls of the network share.
+    pub identity: Option<Identity>,
+    /// The seat that we had there by the same key pair, to come back to it.
+    pub seat: Option<Seat>,
     /// Bounds and times of the connection.
     pub limits: Limits,
 }
@@ -59,6 +63,8 @@ impl Default for ConnectOptions {
             password: None,
             timeout: Duration::from_secs(10),
             pinned_key: None,
+            identity: None,
+            seat: None,
             limits: Limits::default(),
         }
     }

@@ -12,7 +12,7 @@ use crate::wire::Seat;
 pub type Key = [u8; 32];
 
 /// The static key pair of one side.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     pub(crate) secret: Key,
 }

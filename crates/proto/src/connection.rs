@@ -61,6 +61,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_UPGRADE: Duration = Duration::from_secs(10);
 const LAST_UPGRADE: Duration = Duration::from_secs(300);
 
+/// How long an outage may be for what was sent in it to come at once without being too fast.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
+
 /// How long a server looks for a lost client of its own accord. After that, the client must call.
 const SEARCH_TIME: Duration = Duration::from_secs(30);
 
@@ -200,7 +203,7 @@ impl Connection {
             copies: Copies::new(limits.copies),
             carried: Vec::new(),
             has_violated: false,
-            rates: Rates::new(limits.incoming, limits.lost_after + limits.grace).map(Box::new),
+            rates: Rates::new(limits.incoming, limits.lost_after + limits.grace.min(LONGEST_OUTAGE)).map(Box::new),
             was_too_fast: false,
             is_client,
             cut_since: None,

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use netplay_io::{
-    Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Target, Transport,
+    Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, Target, Transport,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -163,7 +163,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, transports, certificate, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -177,6 +177,7 @@ impl Network {
         max_rate: Option<u64>,
         send_rate: Option<u64>,
         copies: f64,
+        grace: f64,
         transports: Option<Vec<String>>,
         certificate: Option<(PathBuf, PathBuf)>,
         secret_key: Key,
@@ -198,6 +199,7 @@ impl Network {
                 },
                 send_rate,
                 copies,
+                grace: duration(grace),
                 ..Limits::default()
             },
         };
@@ -209,7 +211,7 @@ impl Network {
         Ok(listener)
     }
 
-    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, pinned_key))]
+    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, grace, pinned_key, secret_key, seat))]
     #[allow(clippy::too_many_arguments)]
     fn _connect(
         &self,
@@ -221,11 +223,15 @@ impl Network {
         timeout: f64,
         send_rate: Option<u64>,
         copies: f64,
+        grace: f64,
         pinned_key: Option<Key>,
+        secret_key: Option<Key>,
+        seat: Option<Seat>,
     ) -> PyResult<Py<Peer>> {
         let limits = Limits {
             send_rate,
             copies,
+            grace: duration(grace),
             ..Limits::default()
         };
         let options = ConnectOptions {
@@ -234,6 +240,8 @@ impl Network {
             password,
             timeout: duration(timeout),
             pinned_key,
+            identity: secret_key.map(Identity::from_secret),
+            seat,
             limits,
         };
         let open = self.opened();
@@ -307,12 +315,23 @@ impl Network {
 
     /// Says goodbye to everybody, waits up to `linger` seconds until all know, and lets go of everything.
     fn _close(&self, py: Python<'_>, linger: f64) {
+        self.let_go(py, |open| open.io.close(duration(linger)));
+    }
+
+    /// Lets go of everything without a word to anybody, so that seats elsewhere are kept for the next process.
+    fn _vanish(&self, py: Python<'_>) {
+        self.let_go(py, |open| open.io.vanish());
+    }
+}
+
+impl Network {
+    fn let_go(&self, py: Python<'_>, close: impl FnOnce(&Open) + Send) {
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
         self.is_used.store(false, Relaxed);
         self.inbox.clear();
         if let Some(open) = open {
             open.forget_all();
-            py.detach(|| open.io.close(duration(linger)));
+            py.detach(|| close(&open));
         }
     }
 }
