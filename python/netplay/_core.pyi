@@ -1,6 +1,7 @@
 """The extension module: everything below Python, written in Rust."""
 
 from collections.abc import Callable, Iterable
+from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, TypedDict, final, type_check_only
 
@@ -69,6 +70,8 @@ class Network:
         send_rate: int | None,
         copies: float,
         grace: float,
+        transports: list[str] | None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None,
         secret_key: bytes,
     ) -> Listener: ...
     def _connect(
@@ -136,6 +139,10 @@ class Listener:
     def addresses(self) -> list[str]: ...
     @property
     def key(self) -> str: ...
+    @property
+    def transports(self) -> tuple[str, ...]: ...
+    @property
+    def certificate(self) -> str | None: ...
     @property
     def peers(self) -> list[Peer]: ...
     @property

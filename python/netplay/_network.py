@@ -13,7 +13,8 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from os import PathLike
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from . import _codec, _core, _trust
@@ -98,12 +99,15 @@ class Network(_core.Network):
         send_rate: int | None = None,
         copies: float = 4.0,
         grace: float = 30.0,
+        transports: Iterable[str] | None = None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
 
         Args:
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
-                port 0 for any free port, `local://name` inside this process. Options such as `?lag_ms=80&loss_pct=5`
+                port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
+                (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as `?lag_ms=80&loss_pct=5`
                 simulate a bad network.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
@@ -124,6 +128,12 @@ class Network(_core.Network):
                 path loses packets; 0 for none.
             grace: How many seconds a peer whose link broke keeps its seat, and what was sent to it: NETWORK_LOST, and
                 then NETWORK_RESUMED or NETWORK_DISCONNECTED. Hours are fine for a game in turns.
+            transports: By what peers can come to a `play://` URL: any of "udp", "tcp", "ws" and "wss", all on the same
+                port number. None for all of them; where another program has the port number of TCP, for UDP alone, and
+                `listener.transports` tells.
+            certificate: Two PEM files for `play+wss://`: a certificate, with those that vouch for it behind it, and its
+                key. None for one that is made from our own key and vouches for itself: `listener.certificate` is what
+                `#cert=` in a URL pins.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.
@@ -133,7 +143,8 @@ class Network(_core.Network):
             ListenFailed: The address is in use, not this machine's, or not allowed.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
-                1; or `copies` or `grace` is not 0 or more.
+                1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it already; or
+                `certificate` cannot be used.
 
         Example:
             >>> import netplay
@@ -153,6 +164,8 @@ class Network(_core.Network):
             send_rate=_at_least_one(send_rate, "send_rate"),
             copies=_not_negative(copies, "copies"),
             grace=_not_negative(grace, "grace"),
+            transports=None if transports is None else _words(transports),
+            certificate=certificate,
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -178,7 +191,9 @@ class Network(_core.Network):
         What is sent reliably meanwhile waits for the connection.
 
         Args:
-            url: Whom: `play://host:port` or `local://name`. `#k=` and a key pins the server's public key.
+            url: Whom: `play://host:port` or `local://name`. `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and
+                `play+wss://` (WebSocket under TLS) go by that alone; `peer.stats()["transport"]` tells which it is. `#k=`
+                and a key pins the server's public key, `#cert=` its certificate for `play+wss://`: a SHA-256.
             on_connect: Called inside poll() or get() with the peer when it is connected.
             on_lost: Called so with the peer and a reason, once, when it is gone for good or could not be reached.
             name: Our name, told to the other side; at most 64 bytes of UTF-8.
@@ -519,6 +534,12 @@ def _at_least_one(value: int | None, name: str) -> int | None:
     if value is not None and value < 1:
         raise ValueError(f"{name} is {value}, it must be at least 1; None sets no bound")
     return value
+
+
+def _words(transports: Iterable[str]) -> list[str]:
+    if isinstance(transports, str):
+        raise TypeError(f"transports is {transports!r}; it must be a list, such as [{transports!r}]")
+    return list(transports)
 
 
 def _not_negative(value: float, name: str) -> float:

@@ -5,15 +5,17 @@
 //! watches the sockets itself, it sleeps. How the game waits is in [`wait`](crate::wait). It must not know the protocol.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use netplay_proto::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::driver::Driver;
 use crate::local::Rouse;
+use crate::resolve::Lookup;
 use crate::slot::{Look, Next};
 use crate::types::PeerEvent;
 use crate::wait::{Bell, Lookout};
@@ -40,6 +42,9 @@ const ASLEEP: u8 = 2;
 
 /// What the threads of a network share.
 pub(crate) struct Shared {
+    own: Weak<Self>,
+    /// Where work that blocks can be given to, once the I/O thread runs.
+    pub(crate) runtime: OnceLock<Handle>,
     origin: Instant,
     driver: Mutex<Driver>,
     /// Wakes the I/O thread.
@@ -74,7 +79,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
+            runtime: OnceLock::new(),
             origin: Instant::now(),
             driver: Mutex::default(),
             wake: Notify::new(),
@@ -152,9 +159,26 @@ impl Shared {
     fn drive_looking(&self, driver: &mut Driver, look: Look) -> Next {
         let now = self.now();
         let next = driver.drive(now, look);
+        self.begin_lookups(driver);
         self.game_drove.store(now.as_micros(), SeqCst);
         self.publish(driver);
         next
+    }
+
+    /// Begins to resolve again the names of those that are called again.
+    pub(crate) fn begin_lookups(&self, driver: &mut Driver) {
+        while let Some((peer, name, port)) = driver.poll_lookup() {
+            if let Some(runtime) = self.runtime.get() {
+                let lookup = Lookup {
+                    peer,
+                    password: None,
+                    name: Some((name, port)),
+                    is_again: true,
+                };
+                let weak = self.own.clone();
+                runtime.spawn_blocking(move || lookup.run(&weak));
+            }
+        }
     }
 
     /// Drives and takes events.

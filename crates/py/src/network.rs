@@ -1,11 +1,12 @@
 //! The base of the Python class `Network`: sending, taking, and opening and closing what it holds.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use netplay_io::{
-    Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, Target,
+    Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, Target, Transport,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -162,7 +163,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -177,6 +178,8 @@ impl Network {
         send_rate: Option<u64>,
         copies: f64,
         grace: f64,
+        transports: Option<Vec<String>>,
+        certificate: Option<(PathBuf, PathBuf)>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -187,6 +190,8 @@ impl Network {
             password,
             max_peers,
             identity,
+            transports: transports.map(to_transports).transpose()?,
+            certificate,
             limits: Limits {
                 incoming: IncomingRate {
                     messages: max_messages,
@@ -366,6 +371,19 @@ pub(crate) fn _generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 #[pyfunction]
 pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
     netplay_proto::value::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
+}
+
+fn to_transports(names: Vec<String>) -> PyResult<Vec<Transport>> {
+    let to_transport = |name: String| match name.as_str() {
+        "udp" => Ok(Transport::Udp),
+        "tcp" => Ok(Transport::Tcp),
+        "ws" => Ok(Transport::Ws),
+        "wss" => Ok(Transport::Wss),
+        _ => Err(PyValueError::new_err(format!(
+            "{name:?} is no transport; there are \"udp\", \"tcp\", \"ws\" and \"wss\""
+        ))),
+    };
+    names.into_iter().map(to_transport).collect()
 }
 
 fn read_ban(who: &str) -> PyResult<Ban> {

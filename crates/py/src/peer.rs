@@ -330,7 +330,7 @@ impl Peer {
     fn _host(&self, py: Python<'_>) -> Option<String> {
         let address = self.numbers(py).address;
         let address = match address.as_str() {
-            "" => self.url.strip_prefix("play://").filter(|_| self.listener.is_some())?,
+            "" => self.url.split_once("://").filter(|_| self.listener.is_some())?.1,
             address => address,
         };
         let address: SocketAddr = address.parse().ok()?;
