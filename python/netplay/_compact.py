@@ -65,7 +65,7 @@ def Float(low: float, high: float, *, step: float) -> Any:  # noqa: N802 (an ann
         An annotation.
 
     Raises:
-        ValueError: `low` is not below `high`, `step` is not above 0, or there are more than 2**53 steps.
+        ValueError: `low` is not below `high`, `step` is not above 0, or the steps are too fine for a float.
         TypeError: Something is no number.
 
     Example:

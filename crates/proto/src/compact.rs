@@ -122,14 +122,15 @@ pub struct Steps {
     whole: Option<(f64, f64)>,
 }
 
-/// How many steps there may be: beyond, two neighbours would be the same `f64`.
-const MAX_STEPS: f64 = (1_u64 << 53) as f64;
+/// How many steps there may be, and how far from zero: beyond, two neighbours might be the same `f64`.
+const MAX_STEPS: f64 = (1_u64 << 50) as f64;
 
 impl Steps {
-    /// Makes the numbers `min`, `min + step`, … `max`; None if there are none, or more than 2^53.
+    /// Makes the numbers `min`, `min + step`, … `max`; None if there are none, or they are too fine for an `f64`.
     pub fn new(min: f64, max: f64, step: f64) -> Option<Self> {
         let count = (max - min) / step;
-        let is_fine = min.is_finite() && max.is_finite() && step > 0.0 && min < max && (..=MAX_STEPS).contains(&count);
+        let farthest = min.abs().max(max.abs()) / step;
+        let is_fine = step > 0.0 && min < max && farthest <= MAX_STEPS && count <= MAX_STEPS;
         let per_one = (1.0 / step).round();
         let first = min * per_one;
         let is_whole = (per_one * step - 1.0).abs() < 1e-9 && first.fract() == 0.0 && first.abs() < MAX_STEPS;
@@ -244,6 +245,8 @@ mod tests {
             (0.0, f64::NAN, 1.0),
             (0.0, 1.0, f64::NAN),
             (0.0, 1e300, 1e-9),
+            (1e300, 1.000_000_1e300, 1e280),
+            (f64::NEG_INFINITY, 1.0, 1.0),
         ] {
             assert_eq!(Steps::new(min, max, step), None);
         }
