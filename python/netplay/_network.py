@@ -419,12 +419,14 @@ class Network(_core.Network):
     ) -> None:
         """Sets what one message that is sent or arrives may be; what is not given has its default again.
 
-        The defaults keep one hostile peer from taking more than about a hundred megabytes. A peer that sends more than
-        this, or what cannot be read at all, is closed with the reason "bad data".
+        With the defaults one message takes less than a hundred megabytes, whatever is in it. A peer that sends more
+        than this, or what cannot be read at all, is closed with the reason "bad data". Typed messages are held against
+        the defaults when they are sent.
 
         Args:
             depth: How many lists, dicts and so on may be inside each other, 1 to 100. A tuple or set counts two.
-            elements: How many numbers, texts, lists, keys and so on there may be in all.
+            elements: How many numbers, texts, lists, keys and so on there may be in all. A set, a datetime, a Vector2
+                and so on counts ten: that is how long one takes.
             length: How many bytes a str or bytes inside a value may have.
             int_bytes: How many bytes an int of more than 64 bits may have, at most 1,024.
             bad_messages: How many such messages a peer may send and stay; they are dropped, and
