@@ -76,6 +76,8 @@ pub(crate) struct Call {
     noise: Option<Handshake>,
     hello: [u8; 48],
     ways: Vec<Way>,
+    /// Where the remote side may be was known, also if no way leads there now.
+    is_placed: bool,
     dialer: Dialer,
     /// The path that answered first, and its cookie if it had one.
     proof: Option<(Path, Option<[u8; COOKIE_LEN]>)>,
@@ -136,6 +138,7 @@ impl Call {
             local_id,
             noise: Some(noise),
             hello,
+            is_placed: !ways.is_empty(),
             ways: ways.into_iter().map(Way::new).collect(),
             proof: None,
             finish: None,
@@ -228,6 +231,7 @@ impl Call {
 
     /// Adds a path to ask on, at once.
     pub(crate) fn add_path(&mut self, now: Timestamp, path: Path) {
+        self.is_placed = true;
         if self.ways.len() < MAX_PATHS && !self.paths().any(|known| known == path) {
             let was_nowhere = self.ways.is_empty();
             self.ways.push(Way::new(path));
@@ -240,6 +244,7 @@ impl Call {
 
     /// Takes note that no way of this kind could be opened.
     pub(crate) fn handle_no_path(&mut self, now: Timestamp, transport: Transport) {
+        self.is_placed = true;
         self.dialer.handle_no_path(now, transport);
     }
 
@@ -300,8 +305,13 @@ impl Call {
         let seconds = self.options.timeout.as_secs_f64();
         let mut places: Vec<String> = self.paths().map(|path| path.remote.to_string()).collect();
         places.dedup();
-        if places.is_empty() {
-            // Nobody was asked: whoever knows the addresses of names has not told one in time, or none could be reached.
+        if places.is_empty() && self.is_placed {
+            (
+                Reason::NoAnswer,
+                format!("no connection could be opened in {seconds} seconds"),
+            )
+        } else if places.is_empty() {
+            // Nobody was asked: whoever knows the addresses of names has not told one in time.
             (Reason::UnknownHost, format!("no address found in {seconds} seconds"))
         } else {
             let places = places.join(" and ");
