@@ -19,7 +19,7 @@ use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::session::Session;
 use crate::time::Timestamp;
-use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION, SeatClaim};
+use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION, Seat, SeatClaim};
 
 /// The first wait for an answer; each further one doubles, up to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
@@ -69,15 +69,13 @@ pub(crate) struct Call {
     options: Connect,
     claim: SeatClaim,
     /// What the server has offered in answer to this very handshake.
-    offer: SeatClaim,
+    offer: Option<Seat>,
     is_new: bool,
     message_size: usize,
     local_id: u32,
     noise: Option<Handshake>,
     hello: [u8; 48],
     ways: Vec<Way>,
-    /// Where the remote side may be was known, also if no way leads there now.
-    is_placed: bool,
     dialer: Dialer,
     /// The path that answered first, and its cookie if it had one.
     proof: Option<(Path, Option<[u8; COOKIE_LEN]>)>,
@@ -130,7 +128,7 @@ impl Call {
             outbox: Outbox::new(crate::message::MAX_RELIABLE_SIZE),
             deadline: now + options.timeout,
             claim: options.seat.map_or(SeatClaim::None, SeatClaim::Fresh),
-            offer: SeatClaim::None,
+            offer: None,
             is_new: options.seat.is_none(),
             dialer: Dialer::new(now, &options.transports, token),
             options,
@@ -138,7 +136,6 @@ impl Call {
             local_id,
             noise: Some(noise),
             hello,
-            is_placed: !ways.is_empty(),
             ways: ways.into_iter().map(Way::new).collect(),
             proof: None,
             finish: None,
@@ -165,9 +162,9 @@ impl Call {
     }
 
     /// Takes note of the seat that was offered: if we are let in and never hear of it, we come back to it.
-    pub(crate) fn handle_offer(&mut self, offer: SeatClaim) {
-        if self.claim == SeatClaim::None {
-            self.offer = offer;
+    pub(crate) fn handle_offer(&mut self, offer: Option<Seat>) {
+        if self.is_new {
+            self.offer = self.offer.or(offer);
         }
     }
 
@@ -218,9 +215,9 @@ impl Call {
         self.is_cut = false;
         self.tries = 0;
         self.next_try = now + FIRST_RETRY;
-        if let offer @ SeatClaim::Fresh(_) = self.offer {
+        if let Some(offer) = self.offer {
             // In case that it has let us in without our hearing of it.
-            self.claim = offer;
+            self.claim = SeatClaim::Offered(offer);
         }
     }
 
@@ -231,7 +228,6 @@ impl Call {
 
     /// Adds a path to ask on, at once.
     pub(crate) fn add_path(&mut self, now: Timestamp, path: Path) {
-        self.is_placed = true;
         if self.ways.len() < MAX_PATHS && !self.paths().any(|known| known == path) {
             let was_nowhere = self.ways.is_empty();
             self.ways.push(Way::new(path));
@@ -244,7 +240,6 @@ impl Call {
 
     /// Takes note that no way of this kind could be opened.
     pub(crate) fn handle_no_path(&mut self, now: Timestamp, transport: Transport) {
-        self.is_placed = true;
         self.dialer.handle_no_path(now, transport);
     }
 
@@ -305,10 +300,10 @@ impl Call {
         let seconds = self.options.timeout.as_secs_f64();
         let mut places: Vec<String> = self.paths().map(|path| path.remote.to_string()).collect();
         places.dedup();
-        if places.is_empty() && self.is_placed {
+        if places.is_empty() && self.dialer.has_failed() {
             (
                 Reason::NoAnswer,
-                format!("no connection could be opened in {seconds} seconds"),
+                format!("nobody could be reached in {seconds} seconds"),
             )
         } else if places.is_empty() {
             // Nobody was asked: whoever knows the addresses of names has not told one in time.

@@ -288,11 +288,6 @@ impl Connection {
         self.cut_since.is_some()
     }
 
-    /// Returns true if the remote side has ever been heard.
-    pub(crate) fn has_heard(&self) -> bool {
-        self.stats.packets_received > 0
-    }
-
     /// Returns when the remote side was heard last.
     pub(crate) fn last_heard(&self) -> Timestamp {
         self.last_heard
