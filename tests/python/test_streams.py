@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 import websockets.asyncio.client
 import websockets.exceptions
+from conftest import DEADLINE, Pair, only, wait_for, wait_until
 
 import netplay
-from conftest import DEADLINE, Pair, only, wait_for, wait_until
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, Listener, Network
 
 Make = Callable[[], Network]
@@ -467,7 +467,7 @@ def test_frames_that_break_the_rules_end_the_websocket(
             stream.sendall(data)
         ended = read_to_end(stream)
     # Of one who still writes, the end may get lost in a reset.
-    assert not ended or b"\x88" in ended and struct.pack(">H", code) in ended
+    assert not ended or (b"\x88" in ended and struct.pack(">H", code) in ended)
     assert listener.stats()["stream_errors"] == 1
     assert_undisturbed(server, listener, networks)
 
