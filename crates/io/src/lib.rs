@@ -16,12 +16,16 @@
 //! | `slot` | one protocol endpoint with its sockets |
 //! | `socket`, `local` | UDP, and the network inside the process |
 //! | `batch`, `trains` | datagrams on their way out together, and several in one call |
+//! | `foreign` | peers that do not speak netplay: bare datagrams, bare streams, ENet |
+//! | `fleeting` | peers that are closed when nothing passes |
 //! | `resolve`, `interfaces` | addresses of others, and our own |
 
 mod batch;
 mod call;
 mod driver;
 pub mod error;
+mod fleeting;
+mod foreign;
 mod interfaces;
 pub mod keys;
 mod leisure;
@@ -38,7 +42,7 @@ pub mod types;
 pub mod url;
 mod wait;
 
-pub use error::{Error, ListenError, ListenErrorKind, UrlError};
+pub use error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
 pub use keys::{generate_key, key_from_text, key_to_text};
 pub use network::Network;
 pub use types::{
@@ -49,7 +53,7 @@ pub use url::{DEFAULT_PORT, pin_fragment};
 
 /// The words of the protocol that callers of this crate need.
 pub use netplay_proto::{
-    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Path, Reason, SendError,
+    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Path, Reason,
     config::{MAX_DETAIL_LEN, MAX_NAME_LEN},
     message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE},
 };

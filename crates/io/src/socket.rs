@@ -17,7 +17,7 @@ use crate::url::Host;
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// How often a port that is free for IPv4 is looked for that is also free for IPv6.
-const PORT_TRIES: usize = 16;
+pub(crate) const PORT_TRIES: usize = 16;
 
 /// One socket of an endpoint.
 pub(crate) enum Socket {
@@ -76,7 +76,7 @@ pub(crate) fn bind_listener(host: &Host, port: u16) -> io::Result<Vec<UdpSocket>
     result
 }
 
-fn listen_addresses(host: &Host, port: u16) -> io::Result<Vec<IpAddr>> {
+pub(crate) fn listen_addresses(host: &Host, port: u16) -> io::Result<Vec<IpAddr>> {
     Ok(match host {
         Host::Any => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         Host::Ip(ip) => vec![*ip],
@@ -116,7 +116,7 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<UdpSocket>> {
 }
 
 /// Returns true if the error says that this machine has no such family of addresses, or not this address.
-fn is_family_missing(error: &io::Error) -> bool {
+pub(crate) fn is_family_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported

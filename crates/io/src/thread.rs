@@ -17,7 +17,6 @@
 //! While a thread of the game waits and watches the sockets itself, this one sleeps instead of standing in.
 
 use std::io;
-use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
@@ -27,10 +26,10 @@ use tokio::io::Interest;
 use tokio::runtime::{Builder, Handle};
 
 use crate::driver::Driver;
+use crate::foreign::Watch;
 use crate::leisure::Leisure;
 use crate::shared::Shared;
 use crate::slot::{Look, Next};
-use crate::socket::Socket;
 
 /// How many datagrams of each slot are taken in before the game may have the lock.
 const BUDGET: usize = 256;
@@ -107,7 +106,7 @@ async fn run(shared: &Shared) {
             if watched.version != driver.sockets_version() {
                 // The old ones first: a socket is watched once.
                 drop(std::mem::take(&mut watched));
-                watched = Watched::new(driver.sockets(), driver.sockets_version());
+                watched = Watched::new(driver.watches(), driver.sockets_version());
                 shared.set_watched_version(watched.version);
             }
             next
@@ -179,23 +178,21 @@ struct Watched {
 
 /// Asked about reading only: every datagram that another thread sends would wake us up otherwise.
 #[cfg(unix)]
-type WatchedSocket = tokio::io::unix::AsyncFd<Arc<UdpSocket>>;
+type WatchedSocket = tokio::io::unix::AsyncFd<Watch>;
 #[cfg(not(unix))]
 type WatchedSocket = tokio::net::UdpSocket;
 
 impl Watched {
-    fn new<'a>(sockets: impl Iterator<Item = &'a Socket>, version: u64) -> Self {
+    fn new(watches: Vec<Watch>, version: u64) -> Self {
         let mut watched = Self {
             version,
             sockets: Vec::new(),
         };
-        for socket in sockets {
-            if let Socket::Udp(udp) = socket {
-                match watch_socket(udp) {
-                    Ok(socket) => watched.sockets.push(socket),
-                    // The game's own polling still reads it.
-                    Err(error) => log::warn!("a socket cannot be watched: {error}"),
-                }
+        for watch in watches {
+            match watch_socket(watch) {
+                Ok(socket) => watched.sockets.push(socket),
+                // The game's own polling still reads it.
+                Err(error) => log::warn!("a socket cannot be watched: {error}"),
             }
         }
         watched
@@ -231,13 +228,14 @@ impl Watched {
 }
 
 #[cfg(unix)]
-fn watch_socket(socket: &Arc<UdpSocket>) -> io::Result<WatchedSocket> {
-    // SAFETY: the descriptor belongs to the socket, which lives at least as long as our share of it and never has another.
-    let registered = unsafe { WatchedSocket::register_with_interest(Arc::clone(socket), Interest::READABLE) };
+fn watch_socket(watch: Watch) -> io::Result<WatchedSocket> {
+    // SAFETY: the descriptor belongs to what our share keeps open, which never has another.
+    let registered = unsafe { WatchedSocket::register_with_interest(watch, Interest::READABLE) };
     Ok(registered?)
 }
 
 #[cfg(not(unix))]
-fn watch_socket(socket: &Arc<UdpSocket>) -> io::Result<WatchedSocket> {
+fn watch_socket(watch: Watch) -> io::Result<WatchedSocket> {
+    let Watch::Udp(socket) = watch;
     WatchedSocket::from_std(socket.try_clone()?)
 }

@@ -50,7 +50,6 @@ impl Shared {
 
     #[cfg(unix)]
     fn keep_watch(&self, until: Option<Instant>) {
-        use crate::socket::Socket;
         let mut watched = Vec::new();
         let mut version = None;
         // The first look is for what is to be sent: whether something has arrived, watching tells with the same system call.
@@ -68,13 +67,7 @@ impl Shared {
                 };
                 if version != Some(driver.sockets_version()) {
                     version = Some(driver.sockets_version());
-                    watched = driver
-                        .sockets()
-                        .filter_map(|socket| match socket {
-                            Socket::Udp(udp) => Some(std::sync::Arc::clone(udp)),
-                            Socket::Local(_) => None,
-                        })
-                        .collect();
+                    watched = driver.watches();
                 }
                 next
             };
@@ -309,7 +302,7 @@ impl Lookout {
 
     /// Blocks until one of these sockets has something to read, this moment has come, or the thread is called. Returns
     /// false if a signal arrived, which its receiver may want to act on.
-    fn watch(&self, sockets: &[std::sync::Arc<std::net::UdpSocket>], until: Option<Instant>) -> bool {
+    fn watch(&self, sockets: &[crate::foreign::Watch], until: Option<Instant>) -> bool {
         use std::os::fd::AsFd;
 
         use nix::poll::{PollFd, PollFlags};

@@ -68,7 +68,8 @@ impl Listener {
     /// Returns:
     ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "handshakes_limited" (not answered because their
     ///     address asked too often), "banned" (refused or closed), "violations", "too_fast" (peers closed), "datagrams_received",
-    ///     "datagrams_sent", "receive_errors" and "send_errors".
+    ///     "datagrams_sent", "receive_errors", "send_errors", and "strangers_dropped" (datagrams to a `udp://` listener that was
+    ///     full). Some are always 0 where what is spoken is not netplay.
     ///
     /// Raises:
     ///     Nothing.
@@ -95,6 +96,7 @@ impl Listener {
         stats.set_item("datagrams_sent", numbers.sockets.datagrams_sent)?;
         stats.set_item("receive_errors", numbers.sockets.receive_errors)?;
         stats.set_item("send_errors", numbers.sockets.send_errors)?;
+        stats.set_item("strangers_dropped", numbers.sockets.strangers_dropped)?;
         Ok(stats)
     }
 

@@ -45,7 +45,8 @@ pub(crate) struct Peer {
     id: u64,
     url: String,
     state: AtomicU8,
-    remote: OnceLock<(String, Key)>,
+    /// What the remote side is called, and its key if what it speaks has keys.
+    remote: OnceLock<(String, Option<Key>)>,
     data: Py<PyDict>,
     last_stats: Mutex<PeerStats>,
 }
@@ -76,7 +77,8 @@ impl Peer {
     /// Takes in what a finished handshake told.
     pub(crate) fn set_connected(&self, name: &str, key: &Key) {
         // The first handshake stands; there is no second one for a peer.
-        let _ = self.remote.set((printable(name), *key));
+        let key = (*key != [0; 32]).then_some(*key);
+        let _ = self.remote.set((printable(name), key));
         self.set_state(State::Connected);
     }
 
@@ -192,10 +194,11 @@ impl Peer {
         self.numbers(py).connection.queued_bytes
     }
 
-    /// The remote side's public key as 64 hexadecimal digits; None before it is connected.
+    /// The remote side's public key as 64 hexadecimal digits; None before it is connected, and of a peer that does not speak
+    /// netplay (`tcp://`, `udp://`, `enet://`).
     #[getter]
     fn key(&self) -> Option<String> {
-        self.remote.get().map(|(_, key)| hex(key))
+        self.remote.get().and_then(|(_, key)| key.as_ref().map(hex))
     }
 
     /// A dict of the game's own; netplay never looks into it.
@@ -210,8 +213,9 @@ impl Peer {
     ///     A dict: "rtt", "jitter" (seconds), "loss" (0.0 to 1.0), "queued" (bytes), "packets_sent", "packets_received",
     ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "copied" (small messages sent once more against loss),
     ///     "recovered" (messages that lost every copy, made from the sum of several), "messages_received", "lossy_dropped",
-    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "keys_renewed", "transport" and
-    ///     "address". Of a peer that is gone, the last ones known.
+    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "keys_renewed", "transport" ("udp" or
+    ///     "local"; "raw tcp", "raw udp" or "enet" of a peer that does not speak netplay; "" before it is connected), "address", and
+    ///     "encrypted": False if anybody on the way can read and change what is said. Of a peer that is gone, the last ones known.
     ///
     /// Raises:
     ///     Nothing.
@@ -226,6 +230,7 @@ impl Peer {
             connection,
             transport,
             address,
+            is_encrypted,
         } = self.numbers(py);
         let stats = PyDict::new(py);
         stats.set_item("rtt", connection.rtt.as_secs_f64())?;
@@ -247,6 +252,7 @@ impl Peer {
         stats.set_item("keys_renewed", connection.keys_renewed)?;
         stats.set_item("transport", transport)?;
         stats.set_item("address", address)?;
+        stats.set_item("encrypted", is_encrypted)?;
         Ok(stats)
     }
 
@@ -319,7 +325,7 @@ impl Peer {
     fn _host(&self, py: Python<'_>) -> Option<String> {
         let address = self.numbers(py).address;
         let address = match address.as_str() {
-            "" => self.url.strip_prefix("play://").filter(|_| self.listener.is_some())?,
+            "" => self.url.split_once("://").filter(|_| self.listener.is_some())?.1,
             address => address,
         };
         let address: SocketAddr = address.parse().ok()?;
