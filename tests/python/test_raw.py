@@ -161,6 +161,7 @@ def test_an_asyncio_server_and_client_are_peers_like_others(networks: Make) -> N
     port = threading.Event()
     places: list[str] = []
     results: list[bytes] = []
+    closed = threading.Event()
 
     async def run() -> None:
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -168,6 +169,8 @@ def test_an_asyncio_server_and_client_are_peers_like_others(networks: Make) -> N
                 writer.write(data)
                 await writer.drain()
             writer.close()
+            await writer.wait_closed()
+            closed.set()
 
         async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
             places.append("tcp://{}:{}".format(*server.sockets[0].getsockname()))
@@ -176,8 +179,8 @@ def test_an_asyncio_server_and_client_are_peers_like_others(networks: Make) -> N
             writer.write(b"line one\nline two\n")
             results.append(await reader.readline())
             writer.close()
-
-            while len(results) < 2:
+            await writer.wait_closed()
+            while not closed.is_set():
                 await asyncio.sleep(0.01)
 
     thread = threading.Thread(target=lambda: asyncio.run(asyncio.wait_for(run(), DEADLINE)))
@@ -193,7 +196,8 @@ def test_an_asyncio_server_and_client_are_peers_like_others(networks: Make) -> N
     sent = bytes(range(256)) * 8192
     peer.send(sent)
     assert bytes_from(theirs, len(sent)) == sent
-    results.append(b"")
+    peer.close()
+    theirs.get(0.1)
     thread.join(DEADLINE)
     assert not thread.is_alive()
 

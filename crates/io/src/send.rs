@@ -79,10 +79,10 @@ impl Driver {
     fn send_one(&mut self, now: Timestamp, id: PeerId, message: &Message) -> Result<bool, SendError> {
         let peer = self.peers.get_mut(&id).ok_or(SendError::Closed)?;
         let slot = peer.slot;
-        self.fleeting.handle_sent(now, id);
         match &mut peer.line {
             Line::Guest(guest) => {
                 let guest = *guest;
+                self.fleeting.handle_sent(now, id);
                 self.send_foreign(now, slot, guest, message)
             }
             Line::Connection(connection) => {
@@ -115,6 +115,7 @@ impl Driver {
         connection: ConnectionId,
         message: &Message,
     ) -> Result<bool, SendError> {
+        self.fleeting.handle_sent(now, id);
         let result = self.contained(slot, |slot| {
             slot.endpoint.send(now, connection, message).map_err(SendError::from)
         });

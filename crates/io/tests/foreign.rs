@@ -571,7 +571,7 @@ fn garbage_at_the_port_of_enet_hurts_nobody() {
             datagram[4] = 0x82;
         }
         stranger.send_to(&datagram, listener).unwrap();
-        stranger.send_to(&datagram, port).unwrap();
+        stranger.send_to(&datagram, caller).unwrap();
         if index % 50 == 0 {
             server.poll();
             client.poll();
@@ -582,6 +582,93 @@ fn garbage_at_the_port_of_enet_hurts_nobody() {
         .send(Target::One(called), &[], &bytes(b"still here"))
         .unwrap();
     both_until(&mut server, &mut client, "the honest one", |server, _| {
+        joined(server).ends_with(b"still here")
+    });
+}
+
+/// Carries datagrams between a caller and this listener, each way, and spoils some of them.
+fn spoiling(listener: SocketAddr, seed: u32) -> (SocketAddr, std::sync::Arc<std::sync::atomic::AtomicBool>) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = near.local_addr().unwrap();
+    let is_over = std::sync::Arc::new(AtomicBool::new(false));
+    let flag = std::sync::Arc::clone(&is_over);
+    std::thread::spawn(move || {
+        let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for socket in [&near, &far] {
+            socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        }
+        let mut state = seed;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % below.max(1)
+        };
+        let (mut caller, mut buffer) = (None, [0; 4096]);
+        while !flag.load(Ordering::SeqCst) {
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                let Ok((len, source)) = from.recv_from(&mut buffer) else {
+                    continue;
+                };
+                if std::ptr::eq(from, &near) {
+                    caller = Some(source);
+                }
+                let target = if std::ptr::eq(to, &far) { Some(listener) } else { caller };
+                let Some(target) = target else {
+                    continue;
+                };
+                to.send_to(&buffer[..len], target).unwrap();
+                // Spoilt ones come beside the sound ones, so that the conversation goes on and every state is met.
+                for _ in 0..4 {
+                    let mut spoilt = buffer[..len].to_vec();
+                    for _ in 0..1 + random(4) {
+                        let at = random(len.min(48));
+                        spoilt[at] = [0, 1, 0x7f, 0x80, 0xff, random(256) as u8][random(6)];
+                    }
+                    spoilt.truncate(if random(4) == 0 { random(len) } else { len });
+                    to.send_to(&spoilt, target).unwrap();
+                }
+            }
+        }
+    });
+    (address, is_over)
+}
+
+#[test]
+fn spoilt_datagrams_of_a_peer_of_enet_hurt_nobody_else() {
+    let (mut server, info) = Side::listening("enet://127.0.0.1:0");
+    let (mut honest, to_server) = Side::calling(&info.url);
+    for seed in 0..6 {
+        let (proxy, is_over) = spoiling(address(&info), seed);
+        let (mut client, called) = Side::calling(&format!("enet://{proxy}"));
+        let until = Instant::now() + Duration::from_millis(700);
+        let mut number = 0_usize;
+        while Instant::now() < until {
+            number += 1;
+            let message = Message {
+                channel: (number % 5) as u8,
+                ..match number % 4 {
+                    0 => bytes(&noise(9000)),
+                    1 => lossy(&noise(5000), true),
+                    2 => lossy(b"small", false),
+                    _ => bytes(b"small"),
+                }
+            };
+            let _ = client.network.send(Target::One(called), &[], &message);
+            let _ = server.network.send(Target::All, &[], &message);
+            server.poll();
+            client.poll();
+            honest.poll();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        let faults = |side: &Side| side.endings().iter().any(|(reason, _)| *reason == Reason::Internal);
+        assert!(!faults(&server) && !faults(&client), "a fault inside, seed {seed}");
+    }
+    honest
+        .network
+        .send(Target::One(to_server), &[], &bytes(b"still here"))
+        .unwrap();
+    both_until(&mut server, &mut honest, "the honest one", |server, _| {
         joined(server).ends_with(b"still here")
     });
 }
