@@ -552,7 +552,7 @@ fn enet_goes_through_a_bad_network_in_order() {
 #[test]
 fn garbage_at_the_port_of_enet_hurts_nobody() {
     let (mut server, mut client, called) = pair("enet://127.0.0.1:0");
-    let port: SocketAddr = server
+    let caller: SocketAddr = server
         .network
         .peer_stats(server.connected()[0])
         .unwrap()
