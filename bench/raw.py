@@ -31,8 +31,9 @@ PAIRS: Final = {
 TEXT: Final = """\
 ## What does not speak netplay, beside its like
 
-Made by `.venv/bin/python bench/raw.py --rounds {rounds} --write`; the same measurements as above, medians over the rounds.
-Nothing here is encrypted. Over TCP each message goes behind two bytes that say how long it is, which both sides unpack in Python.
+Made by `make bench-raw`: the same measurements as above, medians over {rounds} rounds.
+Nothing here is encrypted.
+Over TCP each message goes behind two bytes that say how long it is, and both sides take them apart in Python.
 
 {table}
 """

@@ -162,5 +162,6 @@ def crowd_clients(plan: Crowd, line: Line) -> Outcome:
 
 
 def wait_for_connections(network: Network, count: int) -> None:
+    """Waits until so many more are connected."""
     while count:
         count -= sum(event.what is NETWORK_CONNECTED for event in network.get(1.0))

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import DEADLINE, only, wait_for
 
 import netplay
 from netplay import Event, Network
-
-from conftest import DEADLINE, only, wait_for
 
 Make = Callable[[], Network]
 
@@ -89,7 +88,7 @@ def test_pyenet_connects_to_a_game(networks: Make, enet: Any) -> None:
     both(client, server, lambda _: len(client.packets()) == 3)
     assert sorted(client.packets()) == [(2, b"lossy"), (2, b"text"), (19, LARGE)]
     to_server.disconnect(77)
-    event = only([event for event in both(client, server, lambda found: found)])
+    event = only(both(client, server, lambda found: found))
     assert (event.what, event.reason, event.detail) == (netplay.NETWORK_DISCONNECTED, "goodbye", "77")
 
 
