@@ -78,6 +78,7 @@ fn two_networks_talk_over_each_of_them_and_say_that_anybody_can_listen() {
         ("enet://127.0.0.1:0", "enet"),
         ("tcp://localhost:0", "raw tcp"),
         ("enet://*:0", "enet"),
+        ("udp://*:0", "raw udp"),
     ] {
         let (mut server, mut client, called) = pair(url);
         let caller = server.connected()[0];
@@ -532,6 +533,29 @@ fn enet_carries_every_delivery_on_its_channels_and_says_which_it_was() {
     server.until("the goodbye", |server| {
         server.endings() == [(Reason::Goodbye, "4294967295".to_owned())]
     });
+}
+
+#[test]
+fn a_game_that_takes_nothing_holds_a_peer_of_enet_up_and_loses_nothing() {
+    let (mut server, mut client, called) = pair("enet://127.0.0.1:0");
+    let part = noise(1024 * 1024);
+    for _ in 0..20 {
+        client.network.send(Target::One(called), &[], &bytes(&part)).unwrap();
+    }
+    // The thread of the server reads for it, until 16 MiB wait.
+    let mut before = 0;
+    let until = Instant::now() + PATIENCE;
+    while server.network.events_waiting() < 16 || server.network.events_waiting() != before {
+        assert!(Instant::now() < until, "{before} wait");
+        before = server.network.events_waiting();
+        std::thread::sleep(Duration::from_millis(300));
+        client.poll();
+    }
+    assert!(before < 20, "{before} wait");
+    both_until(&mut server, &mut client, "all of it", |server, _| {
+        joined(server).len() == 20 * part.len()
+    });
+    assert!(server.endings().is_empty() && client.endings().is_empty());
 }
 
 #[test]

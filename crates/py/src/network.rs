@@ -112,7 +112,7 @@ impl Network {
     ) -> PyResult<usize> {
         let this = slf.get();
         let open = this.current().filter(|_| this.is_used.load(Relaxed));
-        let Some(open) = open.or_else(|| Some(this.opened()).filter(|_| to.is_some_and(has_url))) else {
+        let Some(open) = open.or_else(|| to.is_some_and(has_url).then(|| this.opened())) else {
             return Err(NotConnected::new_err(
                 "there is nobody to send to: call listen() or connect() first",
             ));

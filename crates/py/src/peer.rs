@@ -298,7 +298,8 @@ impl Peer {
     /// Says goodbye: what was sent reliably goes first. The last event, NETWORK_DISCONNECTED, follows. Twice is fine.
     ///
     /// Args:
-    ///     reason: Words for the other side, at most 200 bytes; the rest is cut off.
+    ///     reason: Words for the other side, at most 200 bytes; the rest is cut off. To an `enet://` peer only a number such as
+    ///         "42" travels, as ENet's disconnect data; to `tcp://` and `udp://` nothing does.
     ///
     /// Raises:
     ///     Nothing.
