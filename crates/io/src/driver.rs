@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netplay_proto::{
-    Accept, Address, Ban, Bans, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Reason,
-    Timestamp, TooManyBans,
+    Accept, Address, Ban, Bans, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Path,
+    Reason, Timestamp, TooManyBans,
 };
 
 use crate::error::Error;
@@ -18,8 +18,10 @@ use crate::fleeting::Fleeting;
 use crate::foreign::courier::Courier;
 use crate::foreign::{Foreign, GuestId, Watch};
 use crate::keys::generate_key;
+use crate::places::Place;
 use crate::slot::{Look, Next, Slot};
 use crate::socket::Socket;
+use crate::streams::{self, Streams};
 use crate::types::{ListenerId, ListenerStats, PeerEvent, PeerId, PeerStats};
 use crate::url::Simulation;
 
@@ -77,6 +79,7 @@ pub(crate) enum Line {
     /// The call waits for its key to be made from the password, and the messages wait with it.
     Waiting {
         connect: Box<Connect>,
+        place: Place,
         messages: Vec<Message>,
         bytes: usize,
     },
@@ -87,7 +90,7 @@ pub(crate) enum PeerUrl {
     /// As the game wrote it.
     Given(String),
     /// Where it called from.
-    From(Address),
+    From(Path),
 }
 
 impl Driver {
@@ -125,6 +128,9 @@ impl Driver {
         });
         self.remove_closed_slots();
         self.remove_done_foreign();
+        for slot in self.slots.values_mut() {
+            self.sockets_version += u64::from(std::mem::take(&mut slot.has_new_sockets));
+        }
         next
     }
 
@@ -202,7 +208,7 @@ impl Driver {
                 new,
                 Peer {
                     slot: id,
-                    url: PeerUrl::From(path.remote),
+                    url: PeerUrl::From(*path),
                     line,
                 },
             );
@@ -233,6 +239,7 @@ impl Driver {
         limits: Limits,
         simulation: Option<Simulation>,
         sockets: Vec<Socket>,
+        streams: Option<Streams>,
     ) -> Result<ListenerId, Error> {
         let seed = generate_key()?;
         self.last_number += 1;
@@ -246,6 +253,9 @@ impl Driver {
         slot.endpoint.set_bans(self.bans.clone());
         for socket in sockets {
             slot.add_socket(socket);
+        }
+        if let Some(streams) = streams {
+            slot.set_streams(streams);
         }
         self.slots.insert(SlotId(self.last_number), slot);
         self.sockets_version += 1;
@@ -396,9 +406,7 @@ impl Driver {
 
     /// Returns true while a closed listener still holds its sockets.
     pub(crate) fn is_letting_go(&self) -> bool {
-        self.slots
-            .values()
-            .any(|slot| slot.is_closing && !slot.sockets().is_empty())
+        self.slots.values().any(|slot| slot.is_closing && slot.has_sockets())
             || self.foreign.values().any(Foreign::is_letting_go)
     }
 
@@ -435,8 +443,13 @@ impl Driver {
     pub(crate) fn peer_url(&self, id: PeerId) -> Option<String> {
         Some(match &self.peers.get(&id)?.url {
             PeerUrl::Given(url) => url.clone(),
-            PeerUrl::From(Address::Ip(address)) => format!("play://{address}"),
-            PeerUrl::From(Address::Virtual(number)) => format!("local://{number}"),
+            PeerUrl::From(path) => match path.remote {
+                Address::Ip(address) => format!("play://{address}"),
+                Address::Stream { remote, .. } => {
+                    format!("play+{}://{remote}", streams::name_of(*path).unwrap_or("tcp"))
+                }
+                Address::Virtual(number) => format!("local://{number}"),
+            },
         })
     }
 
@@ -462,6 +475,7 @@ impl Driver {
             endpoint: slot.endpoint.stats(),
             peers: slot.peers.len(),
             sockets: slot.stats(),
+            streams: slot.streams().map_or(0, Streams::len),
         })
     }
 
@@ -477,7 +491,23 @@ impl Driver {
             Socket::Udp(udp) => Some(Watch::Udp(Arc::clone(udp))),
             Socket::Local(_) => None,
         });
-        own.chain(self.foreign.values().flat_map(Foreign::watches)).collect()
+        let mut watches: Vec<Watch> = own.chain(self.foreign.values().flat_map(Foreign::watches)).collect();
+        #[cfg(unix)]
+        watches.extend(
+            self.slots
+                .values()
+                .filter_map(Slot::streams)
+                .map(|streams| Watch::Poll(Arc::clone(streams.watch()))),
+        );
+        watches
+    }
+
+    /// Takes one peer whose name is to be resolved again.
+    pub(crate) fn poll_lookup(&mut self) -> Option<(PeerId, String, u16)> {
+        self.slots.values_mut().find_map(|slot| {
+            let (connection, name, port) = slot.places.poll_lookup()?;
+            Some((*slot.peers.get(&connection)?, name, port))
+        })
     }
 
     /// Ends a peer that no endpoint can speak for.
@@ -513,7 +543,7 @@ impl Driver {
             if !slot.is_done() {
                 return true;
             }
-            if !slot.sockets().is_empty() {
+            if slot.has_sockets() {
                 // The port is free again, even if the game takes its time to take the last events.
                 slot.close_sockets();
                 *version += 1;
@@ -570,7 +600,14 @@ mod tests {
         };
         let identity = Identity::from_secret([7; 32]);
         driver
-            .listen(accept, identity, Limits::default(), None, vec![Socket::Local(port)])
+            .listen(
+                accept,
+                identity,
+                Limits::default(),
+                None,
+                vec![Socket::Local(port)],
+                None,
+            )
             .unwrap()
     }
 
@@ -580,7 +617,16 @@ mod tests {
             ..Connect::default()
         };
         let peer = driver
-            .call(now, format!("local://{name}"), connect, Limits::default(), None, true)
+            .call(
+                now,
+                format!("local://{name}"),
+                connect,
+                Place::default(),
+                Limits::default(),
+                None,
+                None,
+                true,
+            )
             .unwrap();
         driver.found(
             now,

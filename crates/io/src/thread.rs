@@ -63,6 +63,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Handle> {
         .thread_name("netplay-lookup")
         .build()?;
     let handle = runtime.handle().clone();
+    let _ = shared.runtime.set(handle.clone());
     std::thread::Builder::new()
         .name("netplay-io".to_owned())
         .spawn(move || {
@@ -102,11 +103,12 @@ async fn run(shared: &Shared) {
             shared.begin_stand_in();
             watched.clear_readiness();
             let next = driver.drive(shared.now(), Look::Everywhere { budget: BUDGET });
+            shared.begin_lookups(&mut driver);
             shared.publish(&driver);
             if watched.version != driver.sockets_version() {
                 // The old ones first: a socket is watched once.
                 drop(std::mem::take(&mut watched));
-                watched = Watched::new(driver.watches(), driver.sockets_version());
+                watched = Watched::new(&driver);
                 shared.set_watched_version(watched.version);
             }
             next
@@ -183,12 +185,12 @@ type WatchedSocket = tokio::io::unix::AsyncFd<Watch>;
 type WatchedSocket = tokio::net::UdpSocket;
 
 impl Watched {
-    fn new(watches: Vec<Watch>, version: u64) -> Self {
+    fn new(driver: &Driver) -> Self {
         let mut watched = Self {
-            version,
-            sockets: Vec::new(),
+            version: driver.sockets_version(),
+            ..Self::default()
         };
-        for watch in watches {
+        for watch in driver.watches() {
             match watch_socket(watch) {
                 Ok(socket) => watched.sockets.push(socket),
                 // The game's own polling still reads it.

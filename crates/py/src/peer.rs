@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use netplay_io::{Key, ListenerId, PeerId, PeerStats};
+use netplay_io::{Key, ListenerId, PeerId, PeerStats, Seat};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::data::to_message;
@@ -47,6 +47,8 @@ pub(crate) struct Peer {
     state: AtomicU8,
     /// What the remote side is called, and its key if what it speaks has keys.
     remote: OnceLock<(String, Option<Key>)>,
+    /// Where we may come back to, by the last handshake.
+    seat: Mutex<Option<Seat>>,
     data: Py<PyDict>,
     last_stats: Mutex<PeerStats>,
 }
@@ -68,6 +70,7 @@ impl Peer {
             url,
             state: AtomicU8::new(State::Connecting as u8),
             remote: OnceLock::new(),
+            seat: Mutex::default(),
             data: PyDict::new(py).unbind(),
             last_stats: Mutex::default(),
         };
@@ -75,7 +78,8 @@ impl Peer {
     }
 
     /// Takes in what a finished handshake told.
-    pub(crate) fn set_connected(&self, name: &str, key: &Key) {
+    pub(crate) fn set_connected(&self, name: &str, key: &Key, seat: Option<Seat>) {
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = seat;
         // The first handshake stands; there is no second one for a peer.
         let key = (*key != [0; 32]).then_some(*key);
         let _ = self.remote.set((printable(name), key));
@@ -199,6 +203,13 @@ impl Peer {
     #[getter]
     fn key(&self) -> Option<String> {
         self.remote.get().and_then(|(_, key)| key.as_ref().map(hex))
+    }
+
+    /// Where this side may come back to after a restart, with the key pair it called by; None for an incoming peer.
+    #[getter]
+    fn _seat<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let seat = *self.seat.lock().unwrap_or_else(PoisonError::into_inner);
+        seat.map(|seat| PyBytes::new(py, &seat))
     }
 
     /// A dict of the game's own; netplay never looks into it.

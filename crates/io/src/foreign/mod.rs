@@ -23,7 +23,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use netplay_proto::{Address, Bans, Event, IncomingRate, Kind, Limits, Message, Path, Reason, Timestamp};
+use netplay_proto::{Address, Bans, Event, IncomingRate, Kind, Limits, Message, Origin, Path, Reason, Timestamp};
 
 use self::enet::Enet;
 pub(crate) use self::hold::Foreign;
@@ -33,7 +33,7 @@ use self::udp::Udp;
 use crate::driver::Driver;
 use crate::error::{Error, SendError};
 use crate::slot::{Look, Next};
-use crate::socket::{Socket, bind_listener};
+use crate::socket::{self, Kinds, Socket, bind_listener};
 use crate::types::{ListenOptions, ListenerStats, PeerId, PeerStats};
 use crate::url::{Host, Scheme, Url};
 
@@ -114,14 +114,16 @@ pub(crate) trait Engine: Send {
 }
 
 /// Returns which option makes no sense for a peer that does not speak netplay.
-pub(crate) fn check(url: &Url, has_password: bool, limits: &Limits) -> Result<(), Error> {
+pub(crate) fn check(url: &Url, limits: &Limits, others: &[(&str, bool)]) -> Result<(), Error> {
     let scheme = url.scheme.name();
-    let refuse = |option| {
+    let refuse = |option: &str| {
         let text = format!("{option} is for netplay's own protocol; {scheme}:// has none");
         Err(Error::Option(text))
     };
+    if let Some((option, _)) = others.iter().find(|(_, is_given)| *is_given) {
+        return refuse(option);
+    }
     match limits.incoming {
-        _ if has_password => refuse("password"),
         _ if limits.send_rate.is_some() => refuse("send_rate"),
         IncomingRate { messages: Some(_), .. } => refuse("max_messages"),
         IncomingRate { bytes: Some(_), .. } => refuse("max_rate"),
@@ -138,15 +140,32 @@ pub(crate) fn open(
 ) -> io::Result<(Box<dyn Engine>, Vec<SocketAddr>)> {
     let max_peers = options.max_peers;
     if url.scheme == Scheme::RawTcp {
-        let listeners = tcp::bind_listener(host, port)?;
+        let listeners = bind_listener(
+            host,
+            port,
+            Kinds {
+                has_udp: false,
+                tcp: socket::Tcp::Yes,
+            },
+        )?
+        .tcp;
         let bound = listeners
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
             .collect();
+        let listeners = listeners.into_iter().map(mio::net::TcpListener::from_std).collect();
         let engine = Tcp::listening(listeners, max_peers, options.limits.send_queue, url.simulation.clone())?;
         return Ok((Box::new(engine), bound));
     }
-    let sockets = bind_listener(host, port)?;
+    let sockets = bind_listener(
+        host,
+        port,
+        Kinds {
+            has_udp: true,
+            tcp: socket::Tcp::No,
+        },
+    )?
+    .udp;
     let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
     let engine: Box<dyn Engine> = if url.scheme == Scheme::Enet {
         Box::new(Enet::listening(
@@ -238,6 +257,8 @@ fn connected(socket: u16, remote: SocketAddr, is_incoming: bool) -> Event {
             remote: Address::Ip(remote),
         },
         is_incoming,
+        seat: None,
+        origin: Origin::New,
     }
 }
 

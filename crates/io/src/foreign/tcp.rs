@@ -15,21 +15,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Token};
 use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Reason, Timestamp};
-use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive};
 
 use super::{Engine, GuestId, Watch, connected, disconnected, earlier, not_bytes};
 use crate::error::SendError;
 use crate::slot::{Look, Next};
-use crate::socket::{PORT_TRIES, is_family_missing, listen_addresses};
 use crate::types::{ListenerStats, PeerStats};
-use crate::url::{Host, Simulation};
+use crate::url::Simulation;
 
 /// How many bytes of one stream wait for the game before reading stops.
 const MAX_WAITING: usize = 256 * 1024;
@@ -906,55 +905,6 @@ impl std::os::fd::AsFd for Descriptor<'_> {
         // SAFETY: it is open as long as the poll is, which is borrowed.
         unsafe { std::os::fd::BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(self.0)) }
     }
-}
-
-/// Opens a listener's sockets: one for every address the host means, all on the same port.
-///
-/// Name resolution may block; only names other than `localhost` need it.
-pub(crate) fn bind_listener(host: &Host, port: u16) -> io::Result<Vec<TcpListener>> {
-    let addresses = listen_addresses(host, port)?;
-    let mut tries = if port == 0 { PORT_TRIES } else { 1 };
-    loop {
-        tries -= 1;
-        match bind_all(&addresses, port) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
-            result => return result,
-        }
-    }
-}
-
-fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut port = port;
-    let mut missing = None;
-    for ip in addresses {
-        match bind(SocketAddr::new(*ip, port)) {
-            Ok(listener) => {
-                port = listener.local_addr()?.port();
-                listeners.push(listener);
-            }
-            Err(error) if is_family_missing(&error) => missing = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    match missing {
-        Some(error) if listeners.is_empty() => Err(error),
-        _ => Ok(listeners),
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    // Elsewhere it lets others take the port away.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    Ok(TcpListener::from_std(socket.into()))
 }
 
 fn set_options(stream: &TcpStream) {

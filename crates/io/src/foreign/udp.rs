@@ -204,7 +204,7 @@ impl Udp {
         match &mut self.pipe {
             Some(pipe) => drop(pipe.send(now.since(Timestamp::ZERO), bytes.len(), (path, bytes.clone()))),
             None => {
-                if !self.batch.is_full() || self.batch.flush(&self.sockets, &mut self.stats.sockets) {
+                if !self.batch.is_full() || self.batch.flush(&self.sockets, None, &mut self.stats.sockets) {
                     self.batch.push(path, bytes);
                 } else {
                     self.stats.sockets.send_errors += 1;
@@ -218,7 +218,7 @@ impl Udp {
         let mut at = None;
         if let Some(pipe) = &mut self.pipe {
             while let Some((path, bytes)) = pipe.receive(now.since(Timestamp::ZERO)) {
-                if self.batch.is_full() && !self.batch.flush(&self.sockets, &mut self.stats.sockets) {
+                if self.batch.is_full() && !self.batch.flush(&self.sockets, None, &mut self.stats.sockets) {
                     self.stats.sockets.send_errors += 1;
                     continue;
                 }
@@ -226,7 +226,7 @@ impl Udp {
             }
             at = pipe.next_at().map(|at| Timestamp::ZERO + at);
         }
-        if !self.batch.is_empty() && !self.batch.flush(&self.sockets, &mut self.stats.sockets) {
+        if !self.batch.is_empty() && !self.batch.flush(&self.sockets, None, &mut self.stats.sockets) {
             return Some(now + RETRY_SEND);
         }
         at
@@ -461,7 +461,7 @@ impl Engine for Udp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::bind_listener;
+    use crate::socket::{Kinds, Tcp, bind_listener};
     use crate::url::Host;
 
     fn bytes(data: &'static [u8]) -> Message {
@@ -474,7 +474,13 @@ mod tests {
     }
 
     fn listening(max_guests: usize) -> (Udp, SocketAddr) {
-        let sockets = bind_listener(&Host::Ip(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        let kinds = Kinds {
+            has_udp: true,
+            tcp: Tcp::No,
+        };
+        let sockets = bind_listener(&Host::Ip(Ipv4Addr::LOCALHOST.into()), 0, kinds)
+            .unwrap()
+            .udp;
         let address = sockets[0].local_addr().unwrap();
         let udp = Udp::listening(sockets.into_iter().map(Socket::udp).collect(), max_guests, None);
         (udp, address)
