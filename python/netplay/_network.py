@@ -152,8 +152,9 @@ class Network(_core.Network):
             ListenFailed: The address is in use, not this machine's, or not allowed.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
-                1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it already;
-                `certificate` cannot be used; or a password or rate is given for what has none (`tcp://` and the like).
+                1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
+                already; `certificate` cannot be used; or one of these is given for what has no such thing (`tcp://` and
+                the like).
 
         Example:
             >>> import netplay
@@ -202,9 +203,10 @@ class Network(_core.Network):
 
         Args:
             url: Whom: `play://host:port` or `local://name`. `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and
-                `play+wss://` (WebSocket under TLS) go by that alone; `peer.stats()["transport"]` tells which it is. `#k=`
-                and a key pins the server's public key, `#cert=` its certificate for `play+wss://`: a SHA-256.
-                `tcp://`, `udp://` and `enet://` as for `listen()`: a `udp://` peer is connected at once, whoever is there.
+                `play+wss://` (WebSocket under TLS) go by that alone; `peer.stats()["transport"]` tells which it is.
+                `#k=` and a key pins the server's public key, `#cert=` its certificate for `play+wss://`: a SHA-256.
+                `tcp://`, `udp://` and `enet://` as for `listen()`; a `udp://` peer is connected at once, whoever is
+                there.
             on_connect: Called inside poll() or get() with the peer when it is connected.
             on_lost: Called so with the peer and a reason, once, when it is gone for good or could not be reached.
             name: Our name, told to the other side; at most 64 bytes of UTF-8.
@@ -227,8 +229,8 @@ class Network(_core.Network):
         Raises:
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
-            ValueError: A name or version is too long, `send_rate` is below 1, `copies` or `grace` is not 0 or more, or a
-                password or rate is given for what has none (`tcp://` and the like).
+            ValueError: A name or version is too long; `send_rate` is below 1; `copies` or `grace` is not 0 or more; or
+                a password, a rate or `resume` is given for what has no such thing (`tcp://` and the like).
 
         Example:
             >>> import netplay
