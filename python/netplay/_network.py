@@ -202,9 +202,10 @@ class Network(_core.Network):
         What is sent reliably meanwhile waits for the connection.
 
         Args:
-            url: Whom: `play://host:port` or `local://name`. `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and
-                `play+wss://` (WebSocket under TLS) go by that alone; `peer.stats()["transport"]` tells which it is.
-                `#k=` and a key pins the server's public key, `#cert=` its certificate for `play+wss://`: a SHA-256.
+            url: Whom: `play://host:port` or `local://name`. `play://` goes by UDP, else by TCP, else by WebSocket;
+                `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
+                alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
+                `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
                 `tcp://`, `udp://` and `enet://` as for `listen()`; a `udp://` peer is connected at once, whoever is
                 there.
             on_connect: Called inside poll() or get() with the peer when it is connected.

@@ -589,7 +589,7 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Remote;
+    use crate::call::{Origin, Remote};
     use crate::local::{self, LocalPort};
 
     fn listening(driver: &mut Driver, name: &str) -> ListenerId {
@@ -622,9 +622,7 @@ mod tests {
                 format!("local://{name}"),
                 connect,
                 Place::default(),
-                Limits::default(),
-                None,
-                None,
+                Origin::default(),
                 true,
             )
             .unwrap();

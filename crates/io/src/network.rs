@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use netplay_proto::{Accept, Ban, Connect, Message, Reason, Transport};
 use tokio::runtime::Handle;
 
-use crate::call::Remote;
+use crate::call::{Origin, Remote};
 use crate::driver::Driver;
 use crate::error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
 use crate::foreign::courier::Courier;
@@ -179,16 +179,12 @@ impl Network {
         let peer = if parsed.scheme.is_foreign() {
             foreign::call(&mut driver, now, url, &parsed, options.timeout, &options.limits)?
         } else {
-            driver.call(
-                now,
-                url.to_owned(),
-                connect,
-                place,
-                options.limits,
-                options.identity,
-                parsed.simulation,
-                is_key_made,
-            )?
+            let origin = Origin {
+                limits: options.limits,
+                identity: options.identity,
+                simulation: parsed.simulation,
+            };
+            driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?
         };
         if let Some(remote) = known {
             driver.found(now, peer, &remote, &shared.rouser());
