@@ -27,13 +27,17 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_core` | `Peer`, `Listener`, `Event`, and all the work; written in Rust |
 | `_events` | the type of our pygame events, and what can have happened |
 | `_errors` | the exceptions, with their tree |
-| `_codec` | plain values to bytes and back |
+| `_kinds` | what an object travels as, and who makes the bytes |
+| `_codec`, `_pygame_values` | plain values to bytes and back |
+| `_messages`, `_schema` | `message`: classes whose objects travel; what their annotations say |
+| `_compact` | `Float`, `Angle`, `Int`, `Flags`: fields of a few bits |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_pygame` | the bridge to pygame's queue |
 
 The functions here are the methods of one `Network` that is made for you. Making it starts nothing.
 """
 
+from ._compact import Angle, Flags, Float, Int, Limit
 from ._core import Event, Listener, Peer, __version__
 from ._errors import (
     BadURL,
@@ -56,6 +60,7 @@ from ._events import (
     NETWORK_WAKE,
     What,
 )
+from ._messages import message
 from ._network import Network
 from ._trust import forget
 
@@ -67,9 +72,14 @@ __all__ = [
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_WAKE",
+    "Angle",
     "BadURL",
     "Error",
     "Event",
+    "Flags",
+    "Float",
+    "Int",
+    "Limit",
     "ListenFailed",
     "Listener",
     "MessageTooLarge",
@@ -88,7 +98,9 @@ __all__ = [
     "connect",
     "forget",
     "get",
+    "limit",
     "listen",
+    "message",
     "on",
     "poll",
     "recv",
@@ -106,6 +118,7 @@ recv = _default.recv
 poll = _default.poll
 get = _default.get
 on = _default.on
+limit = _default.limit
 ban = _default.ban
 unban = _default.unban
 bans = _default.bans

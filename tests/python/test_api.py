@@ -13,7 +13,7 @@ from conftest import Pair, only, wait_for
 import netplay
 from netplay import Event, Listener, Network, Peer, _core
 
-MODULES = ["_codec", "_errors", "_events", "_network", "_pygame", "_trust"]
+MODULES = ["_codec", "_errors", "_events", "_kinds", "_network", "_pygame", "_trust"]
 
 
 def public(thing: object) -> list[str]:

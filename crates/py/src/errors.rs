@@ -11,6 +11,7 @@ pyo3::import_exception!(netplay._errors, NetworkFailed);
 pyo3::import_exception!(netplay._errors, NotConnected);
 pyo3::import_exception!(netplay._errors, PeerClosed);
 pyo3::import_exception!(netplay._errors, UnsupportedData);
+pyo3::import_exception!(netplay._kinds, Refused);
 
 /// Converts why a `listen` or `connect` was refused.
 pub(crate) fn from_io(error: Error) -> PyErr {

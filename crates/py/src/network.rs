@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use netplay_io::{
     Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, SendError, Target,
     Transport,
 };
+use netplay_proto::value::{Bounds, MAX_DEPTH, measure};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -17,7 +18,7 @@ use crate::data::{to_channel, to_message};
 use crate::errors::{self, NotConnected, from_io, from_send};
 use crate::inbox::Inbox;
 use crate::listener::Listener;
-use crate::open::{Codec, Open};
+use crate::open::{Codec, DataLimits, Open};
 use crate::peer::{Peer, hex};
 use crate::recipients::read_peers;
 
@@ -53,9 +54,15 @@ impl Network {
 #[pymethods]
 impl Network {
     #[new]
-    fn new(encode: Py<PyAny>, decode: Py<PyAny>) -> Self {
+    fn new(packers: Py<PyDict>, encode: Py<PyAny>, decode: Py<PyAny>, unpack: Py<PyAny>) -> Self {
         Self {
-            codec: Arc::new(Codec { encode, decode }),
+            codec: Arc::new(Codec {
+                packers,
+                encode,
+                decode,
+                unpack,
+                limits: Mutex::default(),
+            }),
             open: RwLock::new(None),
             is_used: AtomicBool::new(false),
             inbox: Inbox::default(),
@@ -332,6 +339,31 @@ impl Network {
         self.inbox.new_peer(py, &open, id, None, url.to_owned())
     }
 
+    /// Sets what one value that is sent or arrives may be, and how much of a peer may be beyond it before it is closed.
+    #[pyo3(signature = (*, depth, elements, length, int_length, bad_messages))]
+    fn _limit(
+        &self,
+        depth: usize,
+        elements: usize,
+        length: usize,
+        int_length: usize,
+        bad_messages: u32,
+    ) -> PyResult<()> {
+        if !(1..=MAX_DEPTH).contains(&depth) {
+            return Err(PyValueError::new_err(format!(
+                "depth is {depth}, it may be 1 to {MAX_DEPTH}"
+            )));
+        }
+        let bounds = Bounds {
+            depth,
+            elements,
+            length,
+            int_length,
+        };
+        *self.codec.limits.lock().unwrap_or_else(PoisonError::into_inner) = DataLimits { bounds, bad_messages };
+        Ok(())
+    }
+
     /// Bans an address, a range or a key, for some seconds or until the network is closed.
     #[pyo3(signature = (who, seconds))]
     fn _ban(&self, py: Python<'_>, who: &str, seconds: Option<f64>) -> PyResult<()> {
@@ -391,6 +423,10 @@ impl Network {
         stats.set_item(
             "closed_for_bad_data",
             open.as_ref().map_or(0, |open| open.bad_data.load(Relaxed)),
+        )?;
+        stats.set_item(
+            "messages_refused",
+            open.as_ref().map_or(0, |open| open.refused.load(Relaxed)),
         )?;
         Ok(stats)
     }
@@ -452,7 +488,7 @@ pub(crate) fn _generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 /// Returns how many elements an encoded value has.
 #[pyfunction]
 pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
-    netplay_proto::value::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
+    measure(data, &Bounds::default()).map_err(|problem| PyValueError::new_err(problem.to_string()))
 }
 
 /// Returns true if it is a URL, or a list or tuple with one.

@@ -1,10 +1,12 @@
 //! A peer as the game holds it: what was learnt from its events, and calls passed on.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use netplay_io::{Key, ListenerId, PeerId, PeerStats, Seat};
+use netplay_proto::value::measure;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
@@ -51,6 +53,7 @@ pub(crate) struct Peer {
     seat: Mutex<Option<Seat>>,
     data: Py<PyDict>,
     last_stats: Mutex<PeerStats>,
+    bad_messages: AtomicU32,
 }
 
 impl Peer {
@@ -73,6 +76,7 @@ impl Peer {
             seat: Mutex::default(),
             data: PyDict::new(py).unbind(),
             last_stats: Mutex::default(),
+            bad_messages: AtomicU32::new(0),
         };
         Py::new(py, peer)
     }
@@ -103,6 +107,11 @@ impl Peer {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Counts a message that could not be read; returns how many there were.
+    pub(crate) fn count_bad_message(&self) -> u32 {
+        self.bad_messages.fetch_add(1, Relaxed) + 1
     }
 
     fn state(&self) -> State {
@@ -224,9 +233,10 @@ impl Peer {
     ///     A dict: "rtt", "jitter" (seconds), "loss" (0.0 to 1.0), "queued" (bytes), "packets_sent", "packets_received",
     ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "copied" (small messages sent once more against loss),
     ///     "recovered" (messages that lost every copy, made from the sum of several), "messages_received", "lossy_dropped",
-    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "keys_renewed", "transport" ("udp" or
-    ///     "local"; "raw tcp", "raw udp" or "enet" of a peer that does not speak netplay; "" before it is connected), "address", and
-    ///     "encrypted": False if anybody on the way can read and change what is said. Of a peer that is gone, the last ones known.
+    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "bad_messages" (could not be
+    ///     read), "keys_renewed", "transport" ("udp", "tcp", "ws", "wss" or "local"; "raw tcp", "raw udp" or "enet" of a peer
+    ///     that does not speak netplay; "" before it is connected), "address", and "encrypted": False if anybody on the way can
+    ///     read and change what is said. Of a peer that is gone, the last ones known.
     ///
     /// Raises:
     ///     Nothing.
@@ -260,6 +270,7 @@ impl Peer {
         stats.set_item("lossy_dropped", connection.lossy_dropped)?;
         stats.set_item("over_rate", connection.over_rate)?;
         stats.set_item("bad_packets", connection.bad_packets)?;
+        stats.set_item("bad_messages", self.bad_messages.load(Relaxed))?;
         stats.set_item("keys_renewed", connection.keys_renewed)?;
         stats.set_item("transport", transport)?;
         stats.set_item("address", address)?;
@@ -330,6 +341,11 @@ impl Peer {
                 .io
                 .close_peer(self.io_id, truncated(reason, netplay_io::MAX_DETAIL_LEN))
         });
+    }
+
+    /// Returns how many elements an encoded value of its has, or raises ValueError if that is no value within the limits.
+    fn _measure(&self, data: &[u8]) -> PyResult<usize> {
+        measure(data, &self.open.codec.bounds()).map_err(|problem| PyValueError::new_err(problem.to_string()))
     }
 
     /// Its IP address, as far as is known; None inside this process.
