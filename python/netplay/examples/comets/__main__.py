@@ -9,7 +9,7 @@ import netplay as net
 from netplay.examples import comets
 from netplay.examples._game import Menu, command_line, open_window, parse
 from netplay.examples.comets.client import Client
-from netplay.examples.comets.picture import SIZE, Picture
+from netplay.examples.comets.picture import SIZE, Picture, draw_backdrop
 from netplay.examples.comets.rules import FIRE, LEFT, RIGHT, THRUST, steer
 from netplay.examples.comets.server import MAX_PLAYERS, Server
 
@@ -90,10 +90,11 @@ def main() -> None:
     """Reads the command line and runs the game until its window is closed."""
     args = parse(command_line(comets.__doc__, bots=4))
     if args.serve and args.headless and not args.autoplay:
-        return serve(args)
+        serve(args)
+        return
     screen = open_window(args, "comets", SIZE)
     menu = Menu("Comets", "fly, dodge, shoot", "arrows or WASD fly, space shoots, F3 shows the network")
-    while args.mode or menu.run(screen, args, draw_background):
+    while args.mode or menu.run(screen, args, draw_backdrop):
         menu.notice = play(screen, args)
         if not menu.was_used or args.is_over:
             break

@@ -4,6 +4,8 @@ import math
 from collections import deque
 from typing import NamedTuple
 
+import pygame
+
 import netplay as net
 from netplay.examples.comets import rules
 from netplay.examples.comets.messages import (
@@ -67,12 +69,12 @@ class Client:
 
     # What comes in
 
-    def handle(self, e: net.Event, now: float) -> None:
+    def handle(self, e: net.Event | pygame.event.Event, now: float) -> None:
         """Takes in one event of the network. We trust the server we called."""
         if e.what != net.NETWORK_DATA_IN:
             return
         if e.channel == CHANNEL_STATE:
-            self.handle_state(*e.data, now)
+            self.handle_state(now, *e.data)
         elif e.channel == CHANNEL_WELCOME:
             self.number, self.seed = e.data
             self.comets = [Comet(i, self.seed) for i in range(rules.COMETS)]
@@ -88,7 +90,7 @@ class Client:
             self.bangs.append(Bang(x, y, now, victim))
 
     def handle_state(
-        self, tick: int, sent: int, our_time: int, heard: int, ships: list[tuple[int, ...]], now: float
+        self, now: float, tick: int, sent: int, our_time: int, heard: int, ships: list[tuple[int, ...]]
     ) -> None:
         """Takes in how the server says it stands."""
         if our_time:
