@@ -10,10 +10,11 @@ from typing import Any, cast
 import pytest
 
 import netplay as net
-from netplay.examples.comets import messages, rules
-from netplay.examples.comets.client import Client, Pose
-from netplay.examples.comets.rules import TICK_RATE, Ship
-from netplay.examples.comets.server import Server
+from netplay.examples import _comets_messages as messages
+from netplay.examples import _comets_rules as rules
+from netplay.examples._comets_client import Client, Pose
+from netplay.examples._comets_rules import TICK_RATE, Ship
+from netplay.examples._comets_server import Server
 
 FRAME = 1 / 60
 

@@ -33,6 +33,14 @@ PLAYER_COLORS = [
     "#c792ea",
     "#b8d866",
     "#7aa2ff",
+    "#ff6f8a",
+    "#3fd6b0",
+    "#e0a060",
+    "#a58bff",
+    "#e6e08a",
+    "#f29ad8",
+    "#6fb0c8",
+    "#c0c8dc",
 ]
 NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
 

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 import pygame
 
+from netplay.examples import _comets_rules as rules
+from netplay.examples._comets_client import Bang, Client, Pose
+from netplay.examples._comets_rules import DIRECTIONS, HEIGHT, TICK_RATE, TURNS, WIDTH, Comet
 from netplay.examples._game import BAD, BRIGHT, DIM, GOOD, NIGHT, PANEL, PLAYER_COLORS, WARN, rounded, write
-from netplay.examples.comets import rules
-from netplay.examples.comets.client import Bang, Client, Pose
-from netplay.examples.comets.rules import DIRECTIONS, HEIGHT, TICK_RATE, TURNS, WIDTH, Comet
 
 SIZE = SCREEN_WIDTH, SCREEN_HEIGHT = 960, 540  # four such windows fill a usual screen
 ADD = pygame.BLEND_RGB_ADD  # light upon light gets brighter
@@ -164,15 +164,16 @@ class Picture:
             ("I", "interpolation", client.is_interpolating),
             ("G", "ghosts", self.has_ghosts),
         ]
-        x = 158
+        self.screen.blit(see_through((462, 26)), (152, SCREEN_HEIGHT - 38))
+        x = 164
         for key, what, is_on in keys:
             words = write(f"{key}  {what} {'on' if is_on else 'off'}", 17, GOOD if is_on else DIM)
-            self.screen.blit(words, (x, SCREEN_HEIGHT - 24))
+            self.screen.blit(words, (x, SCREEN_HEIGHT - 31))
             x += words.get_width() + 22
         words = write(f"corrected by {correction:.1f} px", 17, DIM if correction < 4 else WARN)
-        self.screen.blit(words, (x, SCREEN_HEIGHT - 24))
+        self.screen.blit(words, (x, SCREEN_HEIGHT - 31))
         if address:
-            self.screen.blit(write(f"friends join at {address}", 17, DIM), (158, SCREEN_HEIGHT - 44))
+            self.screen.blit(write(f"friends join at {address}", 17, DIM), (164, SCREEN_HEIGHT - 56))
         text, color = self.news()
         if text:
             words = write(text, 30, color)

@@ -1,4 +1,32 @@
-"""Begins a game of comets: reads the command line, asks in the menu, and runs the loop."""
+"""Comets: ships, thrust and shots, for two to sixteen players, and still good on a bad network.
+
+What it shows about networking:
+
+* The server decides. Clients send which keys are pressed, and never where they are: so nobody can cheat by saying so.
+* Prediction: your own ship moves at once, without waiting for the server. When the server's word comes, which is old by
+  then, the client goes back to it and plays the keys since then again; mostly that ends where it was. (Key P)
+* Interpolation: the others are drawn a moment ago, between two things the server said, so they fly smoothly. (Key I)
+* Lag compensation: you aim at what you see, which is the past. So the server judges your shot against where the others
+  were on your screen, but no further back than 0.4 seconds: else you would be hit long after you took cover.
+* What can be worked out need not be sent: comets fly straight, so the tick alone says where they are.
+
+Keys: arrows or WASD fly, space shoots. P, I: prediction and interpolation on and off. G: a ghost where the server last
+saw each ship. F3: the network. Escape leaves. Try the keys on a bad network:
+
+    python -m netplay.examples.comets                                     the menu
+    python -m netplay.examples.comets "local://me?lag_ms=150&loss_pct=5"  alone, as if the server were far away
+    python -m netplay.examples.comets --serve                             play, and let friends join
+    python -m netplay.examples.comets "play://localhost:5000?lag_ms=80"   join
+
+| file | what it does |
+|---|---|
+| `_comets_rules.py` | says what a tick does to a ship; knows no network and no window |
+| `_comets_messages.py` | says what travels |
+| `_comets_server.py` | decides |
+| `_comets_client.py` | predicts, and believes the server |
+| `_comets_picture.py` | draws |
+| this one | begins: the command line, the menu, the loop |
+"""
 
 import time
 from argparse import Namespace
@@ -6,12 +34,11 @@ from argparse import Namespace
 import pygame
 
 import netplay as net
-from netplay.examples import comets
+from netplay.examples._comets_client import Client
+from netplay.examples._comets_picture import SIZE, Picture, draw_backdrop
+from netplay.examples._comets_rules import FIRE, LEFT, RIGHT, THRUST, steer
+from netplay.examples._comets_server import MAX_PLAYERS, Server
 from netplay.examples._game import Menu, command_line, open_window, parse
-from netplay.examples.comets.client import Client
-from netplay.examples.comets.picture import SIZE, Picture, draw_backdrop
-from netplay.examples.comets.rules import FIRE, LEFT, RIGHT, THRUST, steer
-from netplay.examples.comets.server import MAX_PLAYERS, Server
 
 KEYS = [
     (LEFT, pygame.K_LEFT, pygame.K_a),
@@ -45,7 +72,8 @@ def play(screen: pygame.Surface, args: Namespace) -> str:
     """Plays until somebody leaves. Returns why it is over: empty if the player wanted it so."""
     hosted = Hosted(args) if args.mode != "join" else None
     client = Client(net.connect(hosted.url if hosted else args.url, name=args.name), time.monotonic())
-    picture, graph = Picture(screen, client), net.NetGraph(buffer=client.states)
+    picture = Picture(screen, client)
+    graph = net.NetGraph(buffer=client.states, is_visible=args.graph)  # F3 shows and hides it
     clock, end = pygame.time.Clock(), time.monotonic() + args.seconds
     problem = None
     while problem is None and time.monotonic() < end and not (args.ticks and client.truth_tick >= args.ticks):
@@ -72,10 +100,24 @@ def play(screen: pygame.Surface, args: Namespace) -> str:
         graph.draw(screen)
         pygame.display.flip()
         clock.tick(60)
+    if args.headless:
+        print_tables(client)
     net.close()  # says goodbye, so that the others need not wonder where we went
     if hosted:
         hosted.network.close()
     return problem or ""
+
+
+def print_tables(client: Client) -> None:
+    """Prints the score and how the network was, for those who have no window to look at."""
+    print(f"\n{'':14} hits  deaths")
+    for ship in sorted(client.truth.values(), key=lambda ship: (-ship.hits, ship.deaths)):
+        print(f"{client.names.get(ship.id, ''):14} {ship.hits:4}  {ship.deaths:6}")
+    stats, moved = client.server.stats(), sorted(client.corrections) or [0.0]
+    print(f"\nping {stats['rtt'] * 1000:.0f} ms, jitter {stats['jitter'] * 1000:.0f} ms, {stats['loss']:.1%} lost")
+    print(f"{stats['bytes_received'] / 1000:.0f} kB in, {stats['bytes_sent'] / 1000:.0f} kB out")
+    print(f"the others were seen {client.states.delay(client.now) * 1000:.0f} ms behind what had come")
+    print(f"our ship was corrected by at most {moved[len(moved) * 99 // 100]:.1f} px, 99 of 100 times")
 
 
 def serve(args: Namespace) -> None:
@@ -86,9 +128,11 @@ def serve(args: Namespace) -> None:
     hosted.network.close()
 
 
-def main() -> None:
-    """Reads the command line and runs the game until its window is closed."""
-    args = parse(command_line(comets.__doc__, bots=4))
+def main(words: list[str] | None = None) -> None:
+    """Reads the command line, or these words, and runs the game until its window is closed."""
+    parser = command_line(__doc__, bots=4)
+    parser.add_argument("--graph", action="store_true", help="show the network from the start")
+    args = parse(parser, words)
     if args.serve and args.headless and not args.autoplay:
         serve(args)
         return

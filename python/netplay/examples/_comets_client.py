@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pygame
 
 import netplay as net
-from netplay.examples.comets import rules
-from netplay.examples.comets.messages import (
+from netplay.examples import _comets_rules as rules
+from netplay.examples._comets_messages import (
     CHANNEL_HIT,
     CHANNEL_KEYS,
     CHANNEL_PEOPLE,
@@ -19,7 +19,7 @@ from netplay.examples.comets.messages import (
     Keys,
     unpack,
 )
-from netplay.examples.comets.rules import TICK_RATE, Comet, Ship, Shot
+from netplay.examples._comets_rules import TICK_RATE, Comet, Ship, Shot
 from netplay.sync import Clock, InputBuffer, InterpolationBuffer
 
 MARGIN = 0.05  # seconds by which our keys arrive early, so that after a lost message the next one still is in time

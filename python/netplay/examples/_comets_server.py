@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass, field
 
 import netplay as net
-from netplay.examples._game import printable
-from netplay.examples.comets import rules
-from netplay.examples.comets.messages import (
+from netplay.examples import _comets_rules as rules
+from netplay.examples._comets_messages import (
     CHANNEL_HIT,
     CHANNEL_KEYS,
     CHANNEL_PEOPLE,
@@ -16,7 +15,8 @@ from netplay.examples.comets.messages import (
     Keys,
     pack,
 )
-from netplay.examples.comets.rules import TICK_RATE, Comet, Ship, Shot
+from netplay.examples._comets_rules import TICK_RATE, Comet, Ship, Shot
+from netplay.examples._game import NAMES, printable
 from netplay.sync import InputBuffer
 
 MAX_PLAYERS = 16
@@ -47,7 +47,7 @@ class Server:
         self.shots: list[tuple[Shot, float]] = []  # each with the rewind of the one who fired it
         self.past: dict[int, dict[int, tuple[float, float]]] = {}  # where who could be hit, by tick
         for i in range(min(bots, MAX_PLAYERS - 1)):
-            self.sit_down(f"Bot {'ABCDEFGHIJKLMNO'[i]}", None)
+            self.sit_down(f"bot {NAMES[-1 - i % len(NAMES)]}", None)
 
     def sit_down(self, name: str, peer: net.Peer | None) -> Pilot | None:
         """Gives somebody a ship. When all seats are taken, a bot gets up for a person."""

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from netplay.examples.comets.rules import PLACE, SPEED, Ship
+from netplay.examples._comets_rules import PLACE, SPEED, Ship
 
 CHANNEL_KEYS = 1  # to the server, lossy, each tick: Keys
 CHANNEL_STATE = 2  # from it, lossy, each tick: (tick, its time, the time in our last message, its time then, [ships])
