@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import netplay as net
 from netplay.examples import _comets_messages as messages
 from netplay.examples import _comets_rules as rules
+from netplay.examples import _comets_server
 from netplay.examples._comets_client import Client, Pose
 from netplay.examples._comets_picture import SIZE, Picture
 from netplay.examples._comets_rules import TICK_RATE, Ship, Shot
@@ -254,7 +255,8 @@ def test_a_shot_is_judged_by_what_the_shooter_saw_within_a_bound(rewind: float, 
     assert shooter.ship.hits == is_hit
 
 
-def test_what_hits_on_the_screen_of_the_shooter_hits_unless_the_other_was_dead_already() -> None:
+def share_of_hits() -> float:
+    """Returns how many of the hits that a shooter saw were hits, of those whose victim was not dead already."""
     right = wrong = 0
     for seed in range(3):
         game = Game(seed=seed, bots=5)
@@ -277,8 +279,17 @@ def test_what_hits_on_the_screen_of_the_shooter_hits_unless_the_other_was_dead_a
                 ship = messages.unpack(game.states[when][victim])
                 wrong += not ship.dead and not ship.shield
     print(f"{right} of {right + wrong} hits that the shooter saw were hits")
-    assert right > 20
-    assert right >= 0.8 * (right + wrong)
+    assert right + wrong > 20
+    return right / (right + wrong)
+
+
+def test_what_hits_on_the_screen_of_the_shooter_hits_and_would_not_without_looking_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share = share_of_hits()
+    assert share >= 0.8
+    monkeypatch.setattr(_comets_server, "MAX_REWIND", 0.0)
+    assert share_of_hits() <= share - 0.15
 
 
 def test_sixteen_can_play_bots_make_room_and_the_seventeenth_is_told() -> None:
