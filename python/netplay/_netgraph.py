@@ -181,7 +181,9 @@ class NetGraph:
         if self.buffer is None:
             self._row(panel, 206, "interpolation: none", _DIM, "F3 hides this")
         else:
-            self._row(panel, 206, f"interpolation {last.buffer * 1000:.0f} ms behind", _BUFFER, "F3")
+            recent = [sample.buffer for sample in self._recent()] or [0.0]
+            behind = sum(recent) / len(recent)
+            self._row(panel, 206, f"interpolation {behind * 1000:.0f} ms behind", _BUFFER, "F3")
         return panel
 
     def _take_sample(self, now: float) -> None:
@@ -206,12 +208,14 @@ class NetGraph:
             )
         )
 
+    def _recent(self) -> list[_Sample]:
+        return [sample for sample in self._samples if self._samples[-1].time - sample.time <= _RATE_SECONDS]
+
     def _rates(self) -> list[float]:
         """Returns bytes in, bytes out, copies and resends a second. A peer that left takes its counts along: then 0."""
         if len(self._samples) < 2:
             return [0.0] * 4
-        last = self._samples[-1]
-        first = next((sample for sample in self._samples if last.time - sample.time <= _RATE_SECONDS), last)
+        first, last = self._recent()[0], self._samples[-1]
         seconds = max(last.time - first.time, _INTERVAL)
         names = ("bytes_in", "bytes_out", "copied", "resent")
         return [max(0.0, (getattr(last, name) - getattr(first, name)) / seconds) for name in names]
@@ -246,11 +250,12 @@ class NetGraph:
         samples = list(self._samples)[-_COLUMNS - 1 :]
         pairs = list(itertools.pairwise(samples))
         flows = [(max(0, b.bytes_in - a.bytes_in), max(0, b.bytes_out - a.bytes_out)) for a, b in pairs]
-        top = _round_up(max((max(flow) for flow in flows), default=0), 100)
+        most = sorted(max(flow) for flow in flows) or [0]
+        top = _round_up(most[len(most) * 97 // 100], 100)  # one burst, such as a beginning, does not flatten the rest
         panel.fill((0, 0, 0, 120), box)
         half = box.height // 2
         for x, (came, went) in enumerate(flows, start=box.right - len(flows)):
-            up, down = round(came / top * half), round(went / top * half)
+            up, down = (min(half, round(count / top * half)) for count in (came, went))
             panel.fill(_IN, (x, box.centery - up, 1, up))
             panel.fill(_OUT, (x, box.centery, 1, down))
         panel.blit(self._write(_size(top), 15, _BRIGHT), (box.x + 3, box.y + 3))
