@@ -70,8 +70,11 @@ class Hosted:
 
 def play(screen: pygame.Surface, args: Namespace) -> str:
     """Plays until somebody leaves. Returns why it is over: empty if the player wanted it so."""
-    hosted = Hosted(args) if args.mode != "join" else None
-    client = Client(net.connect(hosted.url if hosted else args.url, name=args.name), time.monotonic())
+    try:
+        hosted = Hosted(args) if args.mode != "join" else None
+        client = Client(net.connect(hosted.url if hosted else args.url, name=args.name), time.monotonic())
+    except net.Error as error:  # the port is taken, or what was typed is no address: the menu says so
+        return str(error)
     picture = Picture(screen, client)
     graph = net.NetGraph(buffer=client.states, is_visible=args.graph)  # F3 shows and hides it
     clock, end = pygame.time.Clock(), time.monotonic() + args.seconds
@@ -84,7 +87,7 @@ def play(screen: pygame.Surface, args: Namespace) -> str:
             if e.type == net.NETWORK:
                 client.handle(e, time.monotonic())
                 if e.what == net.NETWORK_DISCONNECTED:
-                    problem = e.detail or e.reason
+                    problem = f"{e.reason}: {e.detail}" if e.detail else e.reason
             elif e.type == pygame.QUIT:
                 args.is_over, problem = True, ""
             elif e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE:
@@ -145,6 +148,8 @@ def main(words: list[str] | None = None) -> None:
     menu = make_menu()
     while args.mode or menu.run(screen, args, draw_backdrop):
         menu.notice = play(screen, args)
+        if menu.notice:
+            print(menu.notice, flush=True)
         if not menu.was_used or args.is_over:
             break
         args.mode = ""
