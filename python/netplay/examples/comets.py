@@ -28,6 +28,7 @@ saw each ship. F3: the network. Escape leaves. Try the keys on a bad network:
 | this one | begins: the command line, the menu, the loop |
 """
 
+import random
 import time
 from argparse import Namespace
 
@@ -53,13 +54,14 @@ class Hosted:
 
     def __init__(self, args: Namespace) -> None:
         self.network = net.Network()
-        self.server = Server(args.seed, args.bots, time.monotonic())
+        self.server = Server(args.seed or random.randrange(1, 2**31), args.bots, time.monotonic())
         self.url = args.url if args.mode == "alone" else "local://comets"  # how the one in front gets in
-        self.network.listen(self.url, name="Comets")
+        self.address = ""
         if args.mode == "host":
             listener = self.network.listen(args.url, name=f"{args.name}'s comets", max_peers=MAX_PLAYERS)
             self.address = listener.addresses[0]  # what to give to friends
             print(f"serving {self.address}", flush=True)
+        self.network.listen(self.url, name="Comets")
 
     def update(self, timeout: float = 0.0) -> None:
         """Hears what has come, and plays what is due."""
@@ -99,7 +101,7 @@ def play(screen: pygame.Surface, args: Namespace) -> str:
         if args.autoplay and client.me:
             keys = steer(client.me, list(client.truth.values()), client.comets, client.tick)
         client.update(time.monotonic(), keys)
-        picture.draw(hosted.address if args.mode == "host" and hosted else "")
+        picture.draw(hosted.address if hosted else "")
         graph.draw(screen)
         pygame.display.flip()
         clock.tick(60)
