@@ -32,8 +32,8 @@ _INTERVAL: Final = 1 / 30
 _RATE_SECONDS: Final = 1.0
 """Over how long the bytes, copies and resends a second are counted."""
 
-_PANEL, _EDGE, _BRIGHT, _DIM = "#0b0e1a", "#39415f", "#f3f5ff", "#98a0bf"
-_PING, _IN, _OUT, _BUFFER, _LOST = "#59d0e8", "#7bd88f", "#c792ea", "#ffc857", "#ff6b6b"
+_PANEL, _BOX, _EDGE, _BRIGHT, _DIM = "#0b0e1a", "#05070f", "#39415f", "#f3f5ff", "#a4abc8"
+_UNDER_PING, _PING, _IN, _OUT, _BUFFER, _LOST = "#1f4a57", "#59d0e8", "#7bd88f", "#c792ea", "#ffc857", "#ff6b6b"
 _STATES: Final = {"connected": "#4fd18b", "connecting": "#f5b942", "lost": "#f5b942", "closed": "#ff6b6b"}
 
 
@@ -166,7 +166,7 @@ class NetGraph:
         if not pygame.font.get_init():
             pygame.font.init()
         panel: Surface = pygame.Surface((_WIDTH, _HEIGHT), pygame.SRCALPHA)
-        pygame.draw.rect(panel, (*pygame.Color(_PANEL)[:3], 222), panel.get_rect(), border_radius=8)
+        pygame.draw.rect(panel, (*pygame.Color(_PANEL)[:3], 232), panel.get_rect(), border_radius=8)
         pygame.draw.rect(panel, _EDGE, panel.get_rect(), 1, border_radius=8)
         self._draw_head(panel)
         last = self._samples[-1] if self._samples else _NOTHING
@@ -234,11 +234,11 @@ class NetGraph:
         """Draws the ping of the last seconds, with a red mark for each packet that was lost."""
         samples = list(self._samples)[-_COLUMNS:]
         top = _round_up(max((sample.ping for sample in samples), default=0.0) * 1000, 50)
-        panel.fill((0, 0, 0, 120), box)
+        panel.fill(_BOX, box)
         before: _Sample | None = None
         for x, sample in enumerate(samples, start=box.right - len(samples)):
             height = min(box.height, round(sample.ping * 1000 / top * box.height))
-            panel.fill((*self._pygame.Color(_PING)[:3], 90), (x, box.bottom - height, 1, height))
+            panel.fill(_UNDER_PING, (x, box.bottom - height, 1, height))
             panel.fill(_PING, (x, box.bottom - height, 1, 2))
             if before and sample.packets_lost > before.packets_lost:
                 panel.fill(_LOST, (x - 1, box.bottom - 9, 2, 9))
@@ -252,7 +252,7 @@ class NetGraph:
         flows = [(max(0, b.bytes_in - a.bytes_in), max(0, b.bytes_out - a.bytes_out)) for a, b in pairs]
         most = sorted(max(flow) for flow in flows) or [0]
         top = _round_up(most[len(most) * 97 // 100], 100)  # one burst, such as a beginning, does not flatten the rest
-        panel.fill((0, 0, 0, 120), box)
+        panel.fill(_BOX, box)
         half = box.height // 2
         for x, (came, went) in enumerate(flows, start=box.right - len(flows)):
             up, down = (min(half, round(count / top * half)) for count in (came, went))
