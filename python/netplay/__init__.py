@@ -30,10 +30,12 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_codec` | plain values to bytes and back |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_pygame` | the bridge to pygame's queue |
+| `sync` | for action games: clocks, snapshots and inputs in step |
 
 The functions here are the methods of one `Network` that is made for you. Making it starts nothing.
 """
 
+from . import sync as sync
 from ._core import Event, Listener, Peer, __version__
 from ._errors import (
     BadURL,
