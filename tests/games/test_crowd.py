@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netplay.examples._crowd import HEAD, MOVED, NEW, Hearer, Spot, Teller, World, everything
+from netplay.examples._crowd import HEAD, MOVED, NEW, Hearer, Spot, Teller, World, everything, far, place, spot_at
 
 CELL = 100
 
@@ -16,7 +16,7 @@ CELL = 100
 def crowd(count: int, size: int, seed: int = 1) -> tuple[World, dict[int, Spot], random.Random]:
     """A world with so many things in a square of so many pixels."""
     dice, world = random.Random(seed), World(CELL)
-    spots = {thing: (dice.randrange(size), dice.randrange(size), dice.randrange(256)) for thing in range(count)}
+    spots = {thing: spot_at(dice.randrange(size), dice.randrange(size), dice.randrange(256)) for thing in range(count)}
     for thing, spot in spots.items():
         world.put(thing, spot)
     return world, spots, dice
@@ -24,20 +24,21 @@ def crowd(count: int, size: int, seed: int = 1) -> tuple[World, dict[int, Spot],
 
 def walk(world: World, spots: dict[int, Spot], dice: random.Random, size: int) -> None:
     """Moves about half of all by a step."""
-    for thing, (x, y, look) in spots.items():
+    for thing, spot in spots.items():
         if dice.random() < 0.5:
+            x, y, look = place(spot)
             step = [dice.randrange(-5, 6) for _ in range(2)]
-            spots[thing] = (min(max(x + step[0], 0), size - 1), min(max(y + step[1], 0), size - 1), look)
+            spots[thing] = spot_at(min(max(x + step[0], 0), size - 1), min(max(y + step[1], 0), size - 1), look)
             world.put(thing, spots[thing])
 
 
 def near(spots: dict[int, Spot], me: Spot) -> dict[int, Spot]:
     """The plain way to say who is near."""
-    cell = (me[0] // CELL, me[1] // CELL)
+    x, y, _ = place(me)
     return {
         thing: spot
         for thing, spot in spots.items()
-        if abs(spot[0] // CELL - cell[0]) <= 1 and abs(spot[1] // CELL - cell[1]) <= 1
+        if abs(place(spot)[0] // CELL - x // CELL) <= 1 and abs(place(spot)[1] // CELL - y // CELL) <= 1
     }
 
 
@@ -66,7 +67,7 @@ def test_whatever_is_lost_on_the_way_the_picture_is_what_was_told(seed: int, los
                 world.remove(thing)
                 del spots[thing]
             else:
-                spots[thing] = (dice.randrange(400), dice.randrange(400), dice.randrange(256))
+                spots[thing] = spot_at(dice.randrange(400), dice.randrange(400), dice.randrange(256))
                 world.put(thing, spots[thing])
         world.end_tick()
         snapshot = teller.snapshot(world, spots[0], budget)
@@ -88,7 +89,7 @@ def test_what_stands_still_costs_nothing_and_a_step_costs_four_bytes() -> None:
         snapshot = teller.snapshot(world, spots[0], 1000)
         teller.handle_has(world.tick)
     assert len(snapshot) == HEAD.size
-    world.put(3, (spots[3][0] + 1, spots[3][1], spots[3][2]))
+    world.put(3, spots[3] + 1)
     world.end_tick()
     assert len(teller.snapshot(world, spots[0], 1000)) == HEAD.size + MOVED.size
 
@@ -96,12 +97,12 @@ def test_what_stands_still_costs_nothing_and_a_step_costs_four_bytes() -> None:
 def test_when_the_budget_is_too_small_the_nearest_come_first_and_the_rest_soon() -> None:
     world, _, _ = crowd(0, 0)
     for thing in range(250):
-        world.put(thing, (thing, 0, 0))
+        world.put(thing, spot_at(thing, 0))
     teller, hearer = Teller(), Hearer()
     budget = HEAD.size + 50 * NEW.size
     for round_ in range(1, 5):
         world.end_tick()
-        hearer.handle_snapshot(teller.snapshot(world, (0, 0, 0), budget))
+        hearer.handle_snapshot(teller.snapshot(world, spot_at(0, 0), budget))
         teller.handle_has(hearer.tick)
         assert sorted(hearer.view) == list(range(min(50 * round_, 200))), "cells 0 and 1 end at 200"
 
@@ -116,8 +117,7 @@ def test_in_a_crowd_that_always_moves_nobody_is_ever_far_from_where_the_picture_
         hearer.handle_snapshot(teller.snapshot(world, spots[0], 200))
         teller.handle_has(hearer.tick)
         if tick > 60:
-            pairs = [(hearer.view[thing], spot) for thing, spot in spots.items()]
-            worst = max(worst, *(abs(told[0] - spot[0]) + abs(told[1] - spot[1]) for told, spot in pairs))
+            worst = max(worst, *(far(hearer.view[thing], spot) for thing, spot in spots.items()))
     assert 0 < worst < 2 * CELL / 4 + 10, "though only half of the crowd fits into each snapshot"
 
 

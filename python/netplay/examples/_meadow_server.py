@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import netplay as net
-from netplay.examples._crowd import Spot, Teller, World, everything
+from netplay.examples._crowd import Spot, Teller, World, everything, spot_at
 from netplay.examples._game import printable
 
 CHANNEL_STEER = 1  # to the server, lossy: STEER
@@ -25,7 +25,7 @@ BUDGET = 400  # bytes for one player in one tick
 CELL = 480  # pixels: half a window is never more, so the nine cells around you fill it
 SPEED = 9  # pixels in a tick
 FLOWERS = 10_000  # rabbits have the numbers below, flowers those from here on
-FLOWERS_PER_CELL = 7
+FLOWERS_PER_CELL = 4
 REACH = 40  # pixels: the side of the squares in which a rabbit finds a flower
 MAX_PEERS = 2000
 
@@ -46,7 +46,7 @@ class Rabbit:
     @property
     def spot(self) -> Spot:
         """Where it is, and how many flowers it has, as others are told."""
-        return int(self.x), int(self.y), min(self.flowers, 255)
+        return spot_at(int(self.x), int(self.y), min(self.flowers, 255))
 
 
 class Server:
@@ -79,7 +79,7 @@ class Server:
             square = (int(x) // REACH, int(y) // REACH)
             if 20 < x < whole - 20 and 20 < y < whole - 20 and square not in self.flowers:
                 self.flowers[square] = flower
-                self.world.put(flower, (int(x), int(y), flower % 5))
+                self.world.put(flower, spot_at(int(x), int(y), flower % 5))
                 return
 
     def update(self, timeout: float = 0.0) -> None:
@@ -119,6 +119,14 @@ class Server:
 
     def step(self) -> None:
         """Lets one tick pass."""
+        self.move()
+        self.world.end_tick()
+        self.tell()
+        if self.world.tick % TICKS == 0:
+            self.tell_news()
+
+    def move(self) -> None:
+        """Moves everybody by one tick; who comes to a flower picks it."""
         whole = self.size * CELL - 1
         for rabbit in self.rabbits.values():
             if rabbit.dx or rabbit.dy:
@@ -128,20 +136,19 @@ class Server:
                     rabbit.flowers += 1
                     self.grow(flower)  # elsewhere
                 self.world.put(rabbit.number, rabbit.spot)
-        self.world.end_tick()
+
+    def tell(self) -> None:
+        """Tells each what is near and new."""
         everybody = everything(len(self.world.where))
         for peer, rabbit in self.rabbits.items():
             if peer.state != "connected":
                 continue
-            spot = self.world.cells[self.world.where[rabbit.number]][rabbit.number]
-            snapshot = rabbit.teller.snapshot(self.world, spot, self.budget)
+            snapshot = rabbit.teller.snapshot(self.world, rabbit.spot, self.budget)
             peer.send(snapshot, CHANNEL_PICTURE, lossy=True)
             self.messages += 1
             self.told += len(snapshot)
             self.without_deltas += everything(len(self.world.area(self.world.where[rabbit.number])))
             self.without_interest += everybody
-        if self.world.tick % TICKS == 0:
-            self.tell_news()
 
     def tell_news(self) -> None:
         """Tells everybody what the last second was like."""

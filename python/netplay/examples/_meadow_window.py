@@ -141,7 +141,12 @@ class Window:
         self.screen.blit(write(f"you see {seen} of them, ping {player.server.rtt * 1000:.0f} ms", 17, DIM), (x, y + 32))
         self.screen.blit(write("bytes for each, 20 times a second", 17, DIM), (x, y + 62))
         most = max(news["bytes"])
-        bars = zip(("all there is", "what is near", "and has changed"), news["bytes"], (BAD, WARN, GOOD), strict=True)
+        bars = zip(
+            ("all there is", "what is near", f"and has changed (at most {news['budget']})"),
+            news["bytes"],
+            (BAD, WARN, GOOD),
+            strict=True,
+        )
         for i, (label, count, color) in enumerate(bars):
             row = y + 84 + 28 * i
             long = max(6, round(226 * count / most))

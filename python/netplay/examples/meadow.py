@@ -30,7 +30,7 @@ from typing import Any
 import pygame
 
 import netplay as net
-from netplay.examples._crowd import Hearer, View
+from netplay.examples._crowd import Hearer, View, far, place
 from netplay.examples._game import Menu, command_line, open_window, parse
 from netplay.examples._meadow_server import (
     CELL,
@@ -48,6 +48,7 @@ from netplay.examples._meadow_server import (
 from netplay.examples._meadow_window import HEIGHT, WIDTH, Window
 from netplay.sync import InterpolationBuffer
 
+PAUSE = 0.002  # seconds between two looks of a flock without a window: many at once are less work than one by one
 INSIDE = "local://meadow"  # where players of this very process find the server
 
 
@@ -62,7 +63,7 @@ class Guest:
         self.you, self.size = -1, 0
         self.news: dict[str, Any] = {}
         self.state, self.trouble = "calling", ""
-        self.goal = (0.0, 0.0)  # where the computer walks, and until when
+        self.goal = (0, 0)  # where the computer walks, and until when
         self.until = 0
 
     def handle(self, e: net.Event | pygame.event.Event) -> None:
@@ -88,23 +89,28 @@ class Guest:
         """Says where we want to go, and what we have seen. Each at most 1."""
         self.server.send(STEER.pack(self.hearer.tick, int(dx * 100), int(dy * 100)), CHANNEL_STEER, lossy=True)
 
+    def think(self) -> None:
+        """Lets the computer steer."""
+        if self.state == "here":
+            self.steer(*self.choose())
+
     def choose(self) -> tuple[float, float]:
         """Returns where the computer would go: to a near flower, and after a while to another."""
         view, tick = self.hearer.view, self.hearer.tick
-        me = view.get(self.you)
-        if me is None:
+        if self.you not in view:
             return 0.0, 0.0
-        dx, dy = self.goal[0] - me[0], self.goal[1] - me[1]
-        far = math.hypot(dx, dy)
-        if far > SPEED and tick < self.until:
-            return dx / far, dy / far
+        x, y, _ = place(view[self.you])
+        dx, dy = self.goal[0] - x, self.goal[1] - y
+        long = math.hypot(dx, dy)
+        if long > SPEED and tick < self.until:
+            return dx / long, dy / long
         near = [spot for thing, spot in view.items() if thing >= FLOWERS]
         if near and self.dice.random() < 0.8:
-            tries = self.dice.choices(near, k=4)  # not the nearest: then all would run in one herd
-            self.goal = min(((x, y) for x, y, _ in tries), key=lambda at: abs(at[0] - me[0]) + abs(at[1] - me[1]))
+            tries = self.dice.choices(near, k=4)  # not the nearest of all: then they would run in one herd
+            self.goal = place(min(tries, key=lambda spot: far(spot, view[self.you])))[:2]
         else:
             whole = self.size * CELL
-            self.goal = self.dice.random() * whole, self.dice.random() * whole
+            self.goal = self.dice.randrange(whole), self.dice.randrange(whole)
         self.until = tick + self.dice.randrange(20, 80)
         return 0.0, 0.0
 
@@ -125,9 +131,9 @@ class Player(Guest):
 
     def move(self, dx: float, dy: float, seconds: float) -> None:
         """Moves our own rabbit at once. Where we are wrong, the server's word draws it back, gently."""
-        told = self.hearer.view.get(self.you)
-        if told is None:
+        if self.you not in self.hearer.view:
             return
+        told = place(self.hearer.view[self.you])
         if math.isinf(self.slack):
             self.me = float(told[0]), float(told[1])
         self.me = walk(*self.me, dx, dy, SPEED * TICKS * seconds, self.size * CELL - 1)
@@ -145,8 +151,8 @@ class Player(Guest):
         if sample is None:
             return {}
         things = {}
-        for thing, (x, y, look) in sample.before.items():
-            new_x, new_y, _ = sample.after.get(thing, (x, y, look))
+        for thing, spot in sample.before.items():
+            (x, y, look), (new_x, new_y, _) = place(spot), place(sample.after.get(thing, spot))
             at = x + (new_x - x) * sample.fraction, y + (new_y - y) * sample.fraction
             things[thing] = (*at, look, new_x - x if new_x != x else 0.01 * (new_y - y))
         return things
@@ -155,33 +161,30 @@ class Player(Guest):
 class Flock:
     """Many players of the computer's on one network, each with a connection of its own."""
 
-    def __init__(self, url: str, count: int = 0, seed: int = 0, first: int = 0) -> None:
-        self.url, self.seed = url, seed
+    def __init__(self, url: str, count: int = 0, seed: int = 0, first: int = 0, kind: type[Guest] = Guest) -> None:
+        self.url, self.seed, self.kind = url, seed, kind
         self.network = net.Network()
         self.guests: dict[net.Peer, Guest] = {}
-        self.next_tick = time.monotonic()
+        self.order: list[Guest] = []
+        self.start, self.steered = time.monotonic(), 0
         for number in range(first, first + count):
             self.join(f"bot {number}")
 
     def join(self, name: str) -> None:
         """Lets one more call the server."""
-        guest = Guest(self.network, self.url, name, self.seed)
+        guest = self.kind(self.network, self.url, name, self.seed)
         self.guests[guest.server] = guest
+        self.order.append(guest)
 
-    def update(self, timeout: float = 0.0) -> None:
-        """Hears the server, and says for each where it goes when it is time."""
-        for e in self.network.get(min(timeout, max(0.0, self.next_tick - time.monotonic()))):
+    def update(self) -> None:
+        """Hears the server, and lets everybody steer once a tick: not all at once, for players do not do so either."""
+        for e in self.network.get():
             self.guests[e.peer].handle(e)
-        now = time.monotonic()
-        if now >= self.next_tick:
-            self.next_tick = max(self.next_tick + 1 / TICKS, now - 0.5)
-            self.steer()
-
-    def steer(self) -> None:
-        """Says for each where it goes."""
-        for guest in self.guests.values():
-            if guest.state == "here":
-                guest.steer(*guest.choose())
+        count = len(self.order)
+        due = int((time.monotonic() - self.start) * TICKS * count)
+        for turn in range(max(self.steered, due - count), due):
+            self.order[turn % count].think()
+        self.steered = due
 
 
 def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
@@ -234,7 +237,8 @@ def without_window(args: argparse.Namespace) -> None:
     if args.mode == "join":
         flock = Flock(args.url, bots_of(args), args.seed)
         while time.monotonic() < end:
-            flock.update(1.0)
+            flock.update()
+            time.sleep(PAUSE)
         flock.network.close()
         return
     server = Server(args.name, args.url, size=size_for(args), seed=args.seed)
@@ -273,7 +277,8 @@ def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
     guests = list(flock.guests.values())
     for _ in range(ticks):
         heard.clear()
-        flock.steer()
+        for guest in guests:
+            guest.think()
         until(lambda: len(heard) == len(guests))
         server.step()
         until(lambda: all(guest.hearer.tick == server.world.tick for guest in guests))
