@@ -48,7 +48,7 @@ from netplay.examples._meadow_server import (
 from netplay.examples._meadow_window import HEIGHT, WIDTH, Window
 from netplay.sync import InterpolationBuffer
 
-PAUSE = 0.002  # seconds between two looks of a flock without a window: many at once are less work than one by one
+PAUSE = 0.001  # seconds between two looks of a flock without a window: many at once are less work than one by one
 INSIDE = "local://meadow"  # where players of this very process find the server
 
 
