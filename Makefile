@@ -32,7 +32,7 @@ export PYGAME_HIDE_SUPPORT_PROMPT := 1
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(EXTENSION) ## a server and two chat windows side by side; without a display: printed, and a picture of them
+demo: $(EXTENSION) ## comets with bots, a bad network and the net graph; without a display: printed, and a picture
 	$(VENV)/bin/python -m netplay.examples.demo
 
 test: test-rust test-python test-pygame ## every test: Rust, Python, the games; against pygame-ce and against pygame

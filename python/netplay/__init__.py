@@ -29,6 +29,7 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_errors` | the exceptions, with their tree |
 | `_codec` | plain values to bytes and back |
 | `_trust` | this machine's key, and the keys of servers met before |
+| `_netgraph` | `NetGraph`: how the connection is doing, drawn over the game |
 | `_pygame` | the bridge to pygame's queue |
 | `sync` | for action games: clocks, snapshots and inputs in step |
 
@@ -58,6 +59,7 @@ from ._events import (
     NETWORK_WAKE,
     What,
 )
+from ._netgraph import NetGraph
 from ._network import Network
 from ._trust import forget
 
@@ -75,6 +77,7 @@ __all__ = [
     "ListenFailed",
     "Listener",
     "MessageTooLarge",
+    "NetGraph",
     "Network",
     "NetworkFailed",
     "NotConnected",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._netgraph import NetGraph
     from ._pygame import Bridge
 
 __all__ = ["Network"]
@@ -82,6 +83,7 @@ class Network(_core.Network):
         self._pending: deque[Event] = deque()  # taken, and nobody was called for them yet
         self._ready: list[Event] = []  # only to be handed out
         self._bridge: Bridge | None = None
+        self._graph: NetGraph | None = None  # the one that NetGraph.over() draws
         _all_networks.add(self)
 
     def listen(

@@ -1,5 +1,5 @@
 # ruff: noqa: D103 (the names of tests are their sentences)
-"""The demo in real windows on a virtual screen, looked at through the screen's own memory.
+"""The examples in real windows on a virtual screen, looked at through the screen's own memory.
 
 Xvfb (Debian's package `xvfb`) keeps its screen in a file if asked to, as an X window dump: no further tool is needed.
 The picture stays in out/windows.png, for a person to look at.
@@ -19,12 +19,12 @@ from pathlib import Path
 import pygame
 import pytest
 
-from netplay.examples import chat, demo
+from netplay.examples import chat, chats
 
 ROOT = Path(__file__).parents[2]
-LEFT = pygame.Rect(*demo.POSITIONS[0], chat.WIDTH, chat.HEIGHT)
+LEFT = pygame.Rect(*chats.POSITIONS[0], chat.WIDTH, chat.HEIGHT)
 ARRIVED = "Every line has arrived everywhere."
-RIGHT = pygame.Rect(*demo.POSITIONS[1], chat.WIDTH, chat.HEIGHT)
+RIGHT = pygame.Rect(*chats.POSITIONS[1], chat.WIDTH, chat.HEIGHT)
 
 
 class Screen:
@@ -111,9 +111,9 @@ def shows(picture: pygame.Surface, area: pygame.Rect, own: str, other: str) -> b
 @pytest.mark.usefixtures("ctrl_c")
 def test_two_real_windows_show_what_the_other_one_says(screen: Screen, tmp_path: Path) -> None:
     env = {**os.environ, "DISPLAY": f":{screen.number}", "SDL_VIDEODRIVER": "x11", "SDL_AUDIODRIVER": "dummy"}
-    command = [sys.executable, "-m", "netplay.examples.demo", "--autoplay", "--picture", str(tmp_path / "demo.png")]
+    command = [sys.executable, "-m", "netplay.examples.chats", "--autoplay", "--picture", str(tmp_path / "chats.png")]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, encoding="utf-8")
-    reader = demo.Reader(process)
+    reader = chats.Reader(process)
     try:
         deadline = time.monotonic() + 45
         while ARRIVED not in reader.lines and process.poll() is None and time.monotonic() < deadline:
@@ -130,4 +130,4 @@ def test_two_real_windows_show_what_the_other_one_says(screen: Screen, tmp_path:
         process.wait(30)
         reader.thread.join(10)
     assert process.returncode == 0, reader.lines
-    assert (tmp_path / "demo.png").exists(), reader.lines
+    assert (tmp_path / "chats.png").exists(), reader.lines

@@ -33,6 +33,14 @@ PLAYER_COLORS = [
     "#c792ea",
     "#b8d866",
     "#7aa2ff",
+    "#ff6f8a",
+    "#3fd6b0",
+    "#e0a060",
+    "#a58bff",
+    "#e6e08a",
+    "#f29ad8",
+    "#6fb0c8",
+    "#c0c8dc",
 ]
 NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
 
@@ -50,23 +58,24 @@ def command_line(doc: str | None, bots: int = 0, port: int = 5000) -> argparse.A
     parser.add_argument("--seconds", type=float, default=float("inf"), help="leave after so many seconds")
     parser.add_argument("--ticks", type=int, default=0, help="leave after so many ticks of the game")
     parser.add_argument("--picture", help="save the window to this file when leaving")
-    parser.set_defaults(port=port)
+    parser.set_defaults(port=port, is_over=False)
     return parser
 
 
 def parse(parser: argparse.ArgumentParser, words: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line. `mode` is what to do: "alone", "host", "join", or empty when the menu shall ask.
 
-    Alone and hosting, `url` is where the game's own server listens; joining, it is whom to call.
+    Alone and hosting, `url` is where the game's own server listens; joining, it is whom to call. A `local://` URL is
+    inside this process, so it means alone; its options make the network bad all the same.
     """
     args = parser.parse_args(words)
     args.name = args.name or random.Random(args.seed or None).choice(NAMES)
     if args.serve:
         args.mode, args.url = "host", args.url or f"play://*:{args.port}"
-    elif args.url:
+    elif args.url and not args.url.startswith("local://"):
         args.mode = "join"
-    elif args.headless or args.autoplay:
-        args.mode = "alone"
+    elif args.url or args.headless or args.autoplay:
+        args.mode, args.url = "alone", args.url or "local://game"
     else:
         args.mode = ""
     if args.headless:
@@ -150,7 +159,7 @@ class Menu:
         """Returns where to go. What was typed may be a URL or only an address; room codes are to be told apart here."""
         text = row.url or (row.text or "").strip()
         if row.mode != "join":
-            return f"play://*:{args.port}"
+            return f"play://*:{args.port}" if row.mode == "host" else "local://game"
         text = text or "localhost"
         return text if "://" in text else f"play://{text}" if ":" in text else f"play://{text}:{args.port}"
 
