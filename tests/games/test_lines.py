@@ -96,11 +96,14 @@ class Play:
     def __init__(self) -> None:
         self.server = Server("Host", "play://127.0.0.1:0")
         self.guests: list[Guest] = []
+        self.networks: list[net.Network] = []
 
     def join(self, name: str, url: str = "") -> Guest:
         """Lets somebody in, and waits until they know the table."""
-        guest = Guest(net.Network(), url or self.server.address, name, 7)
+        network = net.Network()
+        guest = Guest(network.connect(url or self.server.address, name=name), name, 7)
         self.guests.append(guest)
+        self.networks.append(network)
         self.until(lambda: guest.state == "here" and guest.table.phase == self.server.table.phase and guest.table.names)
         return guest
 
@@ -110,8 +113,8 @@ class Play:
         while not is_done():
             assert time.monotonic() < deadline, f"{self.server.table}, {[vars(guest) for guest in self.guests]}"
             self.server.update()
-            for guest in self.guests:
-                for event in guest.network.get(0.002):
+            for network, guest in zip(self.networks, self.guests, strict=True):
+                for event in network.get(0.002):
                     guest.handle(event)
 
     def agree(self) -> bool:
@@ -123,7 +126,7 @@ class Play:
 def table() -> Iterator[Play]:
     play = Play()
     yield play
-    for network in [play.server.network, *(guest.network for guest in play.guests)]:
+    for network in [play.server.network, *play.networks]:
         network._close_within(0.0)
 
 
@@ -257,5 +260,4 @@ def test_a_click_is_a_wish_and_the_window_shows_the_answer(table: Play) -> None:
     bob.server.close()
     table.until(lambda: ada.table.phase == "over")
     window.draw()
-    ada.network.close()
     pygame.display.quit()

@@ -1,44 +1,29 @@
 """How `lines` looks, and what the mouse means. It knows the table as a guest knows it, and nothing of the network."""
 
+from __future__ import annotations
+
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import pygame
 
 from netplay.examples._game import BRIGHT, DIM, GOOD, LINE, NIGHT, PANEL, PLAYER_COLORS, WARN, rounded, write
 from netplay.examples._lines_rules import FREE, HALF, SIDES, SIZE, Table
 
+if TYPE_CHECKING:
+    from netplay.examples.lines import Guest
+
 WIDTH, HEIGHT = 960, 640
 STEP = 92  # pixels from dot to dot
 LEFT, TOP = 70, 110  # the first dot
 
 
-class Guest(Protocol):
-    """What a window shows."""
-
-    table: Table
-    you: int  # our seat, or FREE
-    watching: int  # how many watch
-    away: list[float]  # until when each seat is kept; 0 for those who are here
-    no: str  # why the last wish was not granted
-
-    @property
-    def words(self) -> tuple[str, str]:
-        """How the line is doing, if it is not well, and in which colour."""
-
-    @property
-    def ping(self) -> float:
-        """Seconds to the server and back."""
-
-    def wish(self, what: int | str) -> None:
-        """Tells the server what we would like."""
-
-
 class Window:
     """Draws the table as one of them knows it, and reads the mouse."""
 
-    def __init__(self, screen: pygame.Surface, guest: Guest) -> None:
+    def __init__(self, screen: pygame.Surface, guest: Guest, address: str = "") -> None:
         self.screen, self.guest = screen, guest
+        self.address = address  # what to give to friends
         self.shown: Table | None = None
         self.born = [0.0] * 2 * HALF  # when each line was drawn: new ones grow
         self.button = pygame.Rect(WIDTH - 350, HEIGHT - 150, 310, 62)
@@ -114,12 +99,14 @@ class Window:
             words, color = f"{table.names[table.turn]} is thinking", PLAYER_COLORS[table.turn]
         self.screen.blit(write(words, 40, color), (LEFT - 40, 22))
         if guest.no:
-            self.screen.blit(write(guest.no, 24, WARN), (LEFT - 40, HEIGHT - 34))
+            self.screen.blit(write(guest.no, 24, WARN), (LEFT - 40, HEIGHT - 24))
+        elif self.address:
+            self.screen.blit(write(f"friends join {self.address}", 20, DIM), (LEFT - 40, HEIGHT - 22))
         if table.phase != "playing" and guest.you != FREE and len(table.names) > 1:
             self.screen.blit(rounded(self.button.size, GOOD, 18), self.button)
             label = write("Space: begin" if table.phase == "gathering" else "Space: play again", 30, NIGHT)
             self.screen.blit(label, label.get_rect(center=self.button.center))
-        ping = "" if guest.words[0] else f"ping {guest.ping * 1000:.0f} ms"
+        ping = "" if guest.words[0] else f"ping {guest.server.rtt * 1000:.0f} ms"
         watching = "you are watching" if guest.you == FREE else f"{guest.watching} watching" if guest.watching else ""
         below = write("   ".join(filter(None, (watching, ping))), 20, DIM)
         self.screen.blit(below, below.get_rect(bottomright=(WIDTH - 40, HEIGHT - 26)))

@@ -17,11 +17,10 @@ Try it, and pull a cable, or kill a window and start it again with the same name
 """
 
 import argparse
-import inspect
+import math
 import random
 import time
 import zlib
-from typing import Any
 
 import pygame
 
@@ -47,7 +46,7 @@ class Server:
     def __init__(self, name: str, *urls: str) -> None:
         self.network = net.Network()
         listeners = [self.network.listen(url, name=name, max_peers=MAX_PEERS) for url in urls]
-        self.address = listeners[0].addresses[0]
+        self.address = listeners[0].addresses[0]  # what to give to friends
         self.peers: list[net.Peer] = []  # everybody
         self.seats: list[net.Peer] = []  # those who play, in the order of their turns
         self.away: dict[net.Peer, float] = {}  # whose line is dead, and until when we keep the seat for them
@@ -119,17 +118,13 @@ class Server:
 class Guest:
     """One who plays or watches: knows the table as the server last told it, and how the line is doing."""
 
-    def __init__(self, network: net.Network, url: str, name: str, seed: object = None) -> None:
-        self.network, self.url, self.name = network, url, name
+    def __init__(self, server: net.Peer, name: str, seed: object = None) -> None:
+        self.server, self.name = server, name
         self.dice = random.Random(f"{seed} {name}")  # with which the computer plays
         self.table, self.you, self.watching = Table(), FREE, 0
         self.away: list[float] = []  # until when each seat is kept; 0 for those who are here
         self.state, self.trouble, self.no = "calling", "", ""
         self.ready_at, self.is_waiting = 0.0, False
-        options: dict[str, Any] = {}
-        if url != INSIDE and "resume" in inspect.signature(net.connect).parameters:
-            options["resume"] = f"lines {name}"  # so that this player gets the seat back, even in another process
-        self.server = network.connect(url, name=name, **options)
 
     def handle(self, e: net.Event | pygame.event.Event) -> None:
         """Takes in one event of the network."""
@@ -164,15 +159,10 @@ class Guest:
             self.wish(choose_line(self.table, self.dice) if self.table.phase == "playing" else "begin")
 
     @property
-    def ping(self) -> float:
-        """How long the way to the server and back takes, in seconds."""
-        return self.server.rtt
-
-    @property
     def words(self) -> tuple[str, str]:
         """How the line is doing, and in which colour to say so; no words when all is well."""
         if self.state == "calling":
-            return f"calling {self.url.partition('?')[0]}…", WARN
+            return f"calling {self.server.url.partition('?')[0]}…", WARN
         if self.state == "lost":
             return f"the line went dead, calling again… {max(0.0, self.gives_up - time.monotonic()):.0f} s", WARN
         return self.trouble, BAD
@@ -181,34 +171,35 @@ class Guest:
 def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     """Plays until somebody leaves. Returns what went wrong, in words."""
     server = None
-    bots: list[Guest] = []
-    if args.mode != "join":
-        count = (1 if args.mode == "alone" else 0) if args.bots is None else args.bots
+    bots: list[tuple[net.Network, Guest]] = []
+    if args.mode == "join":
+        # With `resume`, whoever is killed and starts again with the same name is the same player, on the same seat.
+        guest = Guest(net.connect(args.url, name=args.name, resume=f"lines {args.name}"), args.name, args.seed)
+    else:
+        inside = args.url if args.mode == "alone" else INSIDE
         try:
-            server = Server(args.name, *([args.url] if args.mode == "host" else []), INSIDE)
+            server = Server(args.name, *([args.url] if args.mode == "host" else []), inside)
         except net.Error as error:
             return str(error)
-        bots = [Guest(net.Network(), INSIDE, name, args.seed) for name in NAMES if name != args.name][:count]
-    guest = Guest(net.Network(), args.url if args.mode == "join" else INSIDE, args.name, args.seed)
-    window = Window(screen, guest)
-    pygame.event.clear(net.NETWORK)  # nothing of the last game
+        guest = Guest(net.connect(inside, name=args.name), args.name, args.seed)
+        for name in [name for name in NAMES if name != args.name][: bots_of(args)]:
+            network = net.Network()
+            bots.append((network, Guest(network.connect(inside, name=name), name, args.seed)))
+    window = Window(screen, guest, server.address if server and args.mode == "host" else "")
     clock, end = pygame.time.Clock(), time.monotonic() + args.seconds
     while time.monotonic() < end:
         if server:
             server.update()
-        for bot in bots:
-            for event in bot.network.get():
+        for network, bot in bots:
+            for event in network.get():
                 bot.handle(event)
             bot.autoplay(THINKING)
-        guest.network.poll()  # the one extra line: what came from the network stands now in pygame's queue
+        net.poll()  # the one extra line: what came from the network stands now in pygame's queue
         for e in pygame.event.get():
             if e.type == net.NETWORK:
                 guest.handle(e)
             elif e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
-                end = 0.0
-                if e.type == pygame.QUIT:
-                    pygame.event.post(e)  # the menu shall hear it, too
-                    break
+                args.is_over, end = e.type == pygame.QUIT, 0.0
             else:
                 window.handle(e)
         if args.autoplay:
@@ -216,76 +207,80 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
         window.draw()
         pygame.display.flip()
         clock.tick(60)
-    networks = [guest.network, *(bot.network for bot in bots), *([server.network] if server else [])]
-    for network in networks:
-        network.close()  # says goodbye, so that the others need not wonder where we went
+    net.close()  # says goodbye, so that the others need not wonder where we went
+    for network in [*(network for network, _ in bots), *([server.network] if server else [])]:
+        network.close()
     return guest.trouble
 
 
 def serve(args: argparse.Namespace) -> None:
     """Is the server and nothing else, for a machine without a screen."""
-    server = Server(args.name, args.url)
+    server, end = Server(args.name, args.url), time.monotonic() + args.seconds
     print(f"serving {server.address}", flush=True)
-    end = time.monotonic() + args.seconds
     while time.monotonic() < end:
-        for event in server.network.get(timeout=min(1.0, args.seconds)):
+        for event in server.network.get(timeout=0.1):
             server.handle(event)
     server.network.close()
 
 
 def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
     """Plays without a clock, and makes sure after each tick that all know the same. Prints what is always the same."""
-    server = Server("Server", INSIDE)
-    guests: list[Guest] = []
-    names = [args.name, *(name for name in NAMES if name != args.name)]
-    digest = games = 0
+    server = Server("Server", args.url)
+    guests: list[tuple[net.Network, Guest]] = []
+    digest, games, ticks = 0, 0, args.ticks or 600
 
     def settle() -> None:
         """Lets all that was said arrive everywhere."""
         deadline = time.monotonic() + 10
-        while any(guest.is_waiting or vars(guest.table) != vars(server.table) for guest in guests):
+        while any(guest.is_waiting or vars(guest.table) != vars(server.table) for _, guest in guests):
             if time.monotonic() > deadline:
-                raise SystemExit(f"{server.table} on the server, but {[guest.table for guest in guests]}")
-            for guest in guests:
-                for event in guest.network.get():
+                raise SystemExit(f"{server.table} on the server, but {[guest.table for _, guest in guests]}")
+            for network, guest in guests:
+                for event in network.get():
                     guest.handle(event)
             server.update()
 
-    for name in names[: 1 + (1 if args.bots is None else args.bots)]:
-        guests.append(Guest(net.Network(), INSIDE, name, args.seed))
-        guests[-1].is_waiting = True  # for the first table
+    for name in [args.name, *(name for name in NAMES if name != args.name)][: 1 + bots_of(args)]:
+        network = net.Network()
+        guests.append((network, Guest(network.connect(args.url, name=name), name, args.seed)))
+        guests[-1][1].is_waiting = True  # for the first table
         settle()
-    for _ in range(args.ticks or 600):
-        for number, guest in enumerate(guests):
+    for _ in range(ticks):
+        for number, (_, guest) in enumerate(guests):
             guest.autoplay(begins_with=0 if number else len(guests))
         settle()
         digest = zlib.crc32(repr(server.table).encode(), digest)
         games += server.table.phase == "over"
-    print(f"{args.ticks or 600} ticks, {games} games, {digest:08x}: the same on the server and {len(guests)} clients")
-    Window(screen, guests[0]).draw()
+    print(f"{ticks} ticks, {games} games, {digest:08x}: the same on the server and {len(guests)} clients")
+    Window(screen, guests[0][1]).draw()
 
 
-def main() -> None:
-    """Reads the command line, asks in a menu what it does not say, and plays."""
+def bots_of(args: argparse.Namespace) -> int:
+    """Returns how many players the computer makes up: who hosts would rather play with friends."""
+    return (1 if args.mode == "alone" else 0) if args.bots is None else int(args.bots)
+
+
+def main(words: list[str] | None = None) -> None:
+    """Reads the command line, or these words, asks in a menu what they do not say, and plays."""
     parser = command_line(__doc__)
     parser.set_defaults(bots=None)
-    args = parse(parser)
+    args = parse(parser, words)
     if args.serve and args.headless:
         serve(args)
         return
     screen = open_window(args, "Lines", (WIDTH, HEIGHT))
     menu = Menu("Lines", "four lines make a box, and who draws the fourth owns it", "the mouse draws, Space begins")
-    if args.mode == "alone" and args.headless and args.autoplay:
+    if args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
         rehearse(screen, args)
-        args.mode = "done"
-    while args.mode != "done" and (args.mode or menu.run(screen, args)):
-        trouble = play(screen, args)
+        args.is_over = True
+    while not args.is_over and (args.mode or menu.run(screen, args)):
+        menu.notice = play(screen, args)
         if not menu.was_used:
             break
-        args.mode, menu.notice = "", trouble
+        args.mode = ""
     if args.picture:
         pygame.image.save(screen, args.picture)
-    net.close()
+    pygame.quit()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ What it shows about networking:
 * The client says where it wants to go, and which picture it has. It moves itself at once and everybody else smoothly.
 * The panel shows what that saves: bytes for each player and tick, beside what it would be to send everything.
 
-Keys: arrows or the held mouse walk, G shows the cells of the grid, Tab hides the panel, Escape leaves.
+Keys: arrows or the held mouse walk, G shows the cells of the grid, Tab hides the panel, F3 shows the network,
+Escape leaves.
 
 Try it alone with 150 others, or with a server in one terminal and bots and yourself in two more:
 
@@ -55,9 +56,8 @@ INSIDE = "local://meadow"  # where players of this very process find the server
 class Guest:
     """One player, as that player's own program knows it."""
 
-    def __init__(self, network: net.Network, url: str, name: str, seed: object = None) -> None:
-        self.network = network
-        self.server = network.connect(url, name=name, timeout=30)
+    def __init__(self, server: net.Peer, name: str, seed: object = None) -> None:
+        self.server = server
         self.dice = random.Random(f"{seed} {name}")  # with which the computer plays
         self.hearer = Hearer()
         self.you, self.size = -1, 0
@@ -118,8 +118,8 @@ class Guest:
 class Player(Guest):
     """A guest with eyes: the others move smoothly for it, and its own rabbit does not wait for the server."""
 
-    def __init__(self, network: net.Network, url: str, name: str, seed: object = None) -> None:
-        super().__init__(network, url, name, seed)
+    def __init__(self, server: net.Peer, name: str, seed: object = None) -> None:
+        super().__init__(server, name, seed)
         self.pictures: InterpolationBuffer[View] = InterpolationBuffer()
         self.me = (0.0, 0.0)  # where we draw our own rabbit
         self.slack = float("inf")  # how many pixels that may be from where the server last saw it
@@ -172,7 +172,7 @@ class Flock:
 
     def join(self, name: str) -> None:
         """Lets one more call the server."""
-        guest = self.kind(self.network, self.url, name, self.seed)
+        guest = self.kind(self.network.connect(self.url, name=name, timeout=30), name, self.seed)
         self.guests[guest.server] = guest
         self.order.append(guest)
 
@@ -195,26 +195,23 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
             server = Server(args.name, *hosting(args), size=size_for(args), seed=args.seed)
         except net.Error as error:
             return str(error)
-    url = args.url if args.mode == "join" else INSIDE
+    url = INSIDE if args.mode == "host" else args.url
     flock = Flock(url, bots_of(args), args.seed)
-    guest = Player(net.Network(), url, args.name, args.seed)
+    guest = Player(net.connect(url, name=args.name), args.name, args.seed)
     window = Window(screen)
-    pygame.event.clear(net.NETWORK)  # nothing of the last game
+    graph = net.NetGraph(buffer=guest.pictures)  # F3 shows and hides it
     clock, next_steer, end = pygame.time.Clock(), 0.0, time.monotonic() + args.seconds
     dx = dy = 0.0
     while time.monotonic() < end:
         if server:
             server.update()
         flock.update()
-        guest.network.poll()  # the one extra line: what came from the network stands now in pygame's queue
+        net.poll()  # the one extra line: what came from the network stands now in pygame's queue
         for e in pygame.event.get():
             if e.type == net.NETWORK:
                 guest.handle(e)
             elif e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
-                end = 0.0
-                if e.type == pygame.QUIT:
-                    pygame.event.post(e)  # the menu shall hear it, too
-                    break
+                args.is_over, end = e.type == pygame.QUIT, 0.0
             else:
                 window.handle(e)
         now = time.monotonic()
@@ -224,10 +221,12 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
             guest.steer(dx, dy)
         guest.move(dx, dy, min(0.1, clock.get_time() / 1000))
         window.draw(guest)
+        graph.draw(screen)
         pygame.display.flip()
         clock.tick(60)
-    for network in [guest.network, flock.network, *([server.network] if server else [])]:
-        network.close()  # says goodbye, so that the others need not wonder where we went
+    net.close()  # says goodbye, so that the others need not wonder where we went
+    for network in [flock.network, *([server.network] if server else [])]:
+        network.close()
     return guest.trouble
 
 
@@ -255,8 +254,8 @@ def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
 
     Prints what is always the same.
     """
-    server = Server("Server", INSIDE, size=size_for(args), seed=args.seed)
-    flock = Flock(INSIDE, seed=args.seed)
+    server = Server("Server", args.url, size=size_for(args), seed=args.seed)
+    flock = Flock(args.url, seed=args.seed)
     digest, ticks, deadline = 0, args.ticks or 600, time.monotonic() + 300
 
     def until(is_done: Callable[[], bool]) -> None:
@@ -303,15 +302,15 @@ def size_for(args: argparse.Namespace) -> int:
 
 def hosting(args: argparse.Namespace) -> list[str]:
     """Returns where our own server listens."""
-    return [args.url, INSIDE] if args.mode == "host" else [INSIDE]
+    return [args.url, INSIDE] if args.mode == "host" else [args.url]
 
 
-def main() -> None:
-    """Reads the command line, asks in a menu what it does not say, and plays."""
+def main(words: list[str] | None = None) -> None:
+    """Reads the command line, or these words, asks in a menu what they do not say, and plays."""
     parser = command_line(__doc__)
     parser.add_argument("--size", type=int, default=0, help="how many cells the server's world has in a row")
     parser.set_defaults(bots=None)
-    args = parse(parser)
+    args = parse(parser, words)
     if args.headless and (args.serve or (args.mode == "join" and args.bots)):
         without_window(args)
         return
@@ -321,15 +320,15 @@ def main() -> None:
     )
     if args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
         rehearse(screen, args)
-        args.mode = "done"
-    while args.mode != "done" and (args.mode or menu.run(screen, args)):
-        trouble = play(screen, args)
+        args.is_over = True
+    while not args.is_over and (args.mode or menu.run(screen, args)):
+        menu.notice = play(screen, args)
         if not menu.was_used:
             break
-        args.mode, menu.notice = "", trouble
+        args.mode = ""
     if args.picture:
         pygame.image.save(screen, args.picture)
-    net.close()
+    pygame.quit()
 
 
 if __name__ == "__main__":
