@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pygame
 import pytest
@@ -189,6 +190,37 @@ def test_a_pulled_cable_keeps_the_seat_and_all_see_the_countdown(table: Play) ->
         table.until(lambda: ada.table.lines[1] == 1)
     finally:
         cable.close()
+
+
+def test_a_game_that_is_killed_and_started_again_finds_its_seat_and_the_table_as_it_stands(
+    table: Play, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "netplay.examples.lines", table.server.address, "--name", "Bob"]
+    env = {**ENV, "NETPLAY_DATA_DIR": str(tmp_path)}
+    ada = table.join("Ada")
+    program = subprocess.Popen([*command, "--headless", "--autoplay"], env=env)
+    try:
+        table.until(
+            lambda: ada.table.phase == "playing"
+        )  # Bob, whom the computer plays, begins as soon as there are two
+        assert ada.table.names == ["Ada", "Bob"]
+        ada.wish(0)
+        table.until(lambda: ada.table.turn == 0 and 1 in ada.table.lines)
+        program.kill()
+        program.wait()
+        drawn = [line for line, seat in enumerate(ada.table.lines) if seat != FREE]
+        ada.wish(next(line for line in range(HALF) if line not in drawn))
+        table.until(lambda: ada.away[1] > 0, 30)
+        assert ada.away[1] - time.monotonic() > 5
+        assert (ada.table.left, ada.table.turn) == ([], 1), "everybody waits for Bob"
+        program = subprocess.Popen([*command, "--headless", "--autoplay"], env=env)
+        table.until(lambda: ada.away == [0.0, 0.0], 30)
+        table.until(lambda: ada.table.turn == 0)  # he has drawn, on his seat
+        assert len([seat for seat in ada.table.lines if seat == 1]) == 2
+        assert (ada.table.names, ada.watching) == (["Ada", "Bob"], 0)
+    finally:
+        program.kill()
+        program.wait()
 
 
 def test_who_says_goodbye_gives_the_seat_up(table: Play) -> None:
