@@ -11,6 +11,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
+CROWD_ARGS ?=
 RIVALS_ARGS ?=
 SIM_ARGS ?=
 SOAK_ARGS ?=
@@ -26,7 +27,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
-.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench rivals soak sim golden fuzz \
+.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench crowd rivals soak sim golden fuzz \
 	corpus pictures lock clean
 
 help: ## list these commands
@@ -71,6 +72,9 @@ fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend
 
 bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain socket, side by side; BENCH_ARGS="--only '500*'" for a part
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
+
+crowd: $(EXTENSION) ## a thousand players in the game meadow, into docs/benchmarks.md; CROWD_ARGS="--clients 300" only prints
+	$(VENV)/bin/python bench/meadow.py $(or $(CROWD_ARGS),--write)
 
 rivals: ## netplay, ENet, renet, QUIC and, as root, TCP on bad networks: docs/rivals.md; RIVALS_ARGS=--quick only prints
 	$(CARGO) run --locked --release --quiet --manifest-path bench/rivals/Cargo.toml -- $(RIVALS_ARGS)

@@ -25,7 +25,7 @@ from typing import Final
 from layer import COMMANDS, is_there, layer_figures
 from pairs import MeasurementError, run_pair
 from plans import Crowd, Echo, Flood, Plan
-from table import CONTENDERS, Results, aligned, markdown
+from table import CONTENDERS, MEADOW, Results, aligned, markdown, section_of
 from targets import targets
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -59,7 +59,7 @@ The bare loops send and receive the same payloads without any protocol.
 A share is of one core, by the server's process, all its threads; 0.1 is a tenth.
 What a connection costs is counted in the allocator, in simulated time, without sockets.
 
-## The machine
+{meadow}## The machine
 
 {facts}
 
@@ -118,6 +118,7 @@ def main() -> int:
         layer=layer,
         commands=" and ".join(f"`cargo run --release -p netplay-io --example {' '.join(words)}`" for words in COMMANDS),
         facts=_facts(load),
+        meadow=section_of(PAGE.read_text(encoding="utf-8"), MEADOW) if PAGE.exists() else "",
         **{name: getattr(crowd, name) for name in ("down", "up", "clients", "hz", "sockets", "frames")},
     )
     print(table)
