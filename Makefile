@@ -99,11 +99,12 @@ golden: ## writes the tables of what the protocol does on bad networks anew, to 
 corpus: ## makes the seeds of the fuzz corpora anew
 	$(CARGO) test --locked -p netplay-proto --test corpus -- --ignored write_the_seeds
 
-pictures: $(EXTENSION) ## makes the pictures of the README anew
-	$(VENV)/bin/python -m netplay.examples.demo --headless --picture docs/demo.png
+pictures: $(EXTENSION) $(VENV)/.installed-pictures ## makes the pictures of the README anew
+	$(VENV)/bin/python docs/pictures.py
+	$(VENV)/bin/python -m netplay.examples.chats --headless --picture docs/chats.png
 
 lock: $(VENV)/.installed ## pins the newest versions of the tools in requirements/*.txt
-	for name in dev pygame bench; do \
+	for name in dev pygame bench pictures; do \
 		$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
 			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 			requirements/$$name.in -o requirements/$$name.txt; \
@@ -128,6 +129,10 @@ $(VENV)/.installed: requirements/dev.txt
 
 $(VENV)/.installed-bench: requirements/bench.txt $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	touch $@
+
+$(VENV)/.installed-pictures: requirements/pictures.txt $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pictures.txt
 	touch $@
 
 # pygame and pygame-ce are one import name. The second environment finds the same package, with the same built extension.

@@ -230,9 +230,9 @@ def draw_sky(screen: pygame.Surface, flown: Place) -> None:
                 pygame.draw.circle(screen, color, spot, 1.6)
 
 
-def draw_backdrop(screen: pygame.Surface) -> None:
-    """Draws a sky to drift through behind the menu."""
-    now = time.monotonic() * 30
+def draw_backdrop(screen: pygame.Surface, seconds: float | None = None) -> None:
+    """Draws a sky to drift through behind the menu, as it is at this moment or another."""
+    now = (time.monotonic() if seconds is None else seconds) * 30
     draw_sky(screen, (now, now / 4))
     for i in (0, 2, 3):
         comet = Comet(i, 3)

@@ -128,6 +128,11 @@ def serve(args: Namespace) -> None:
     hosted.network.close()
 
 
+def make_menu() -> Menu:
+    """Returns the menu."""
+    return Menu("Comets", "fly, dodge, shoot", "arrows or WASD fly, space shoots, F3 shows the network")
+
+
 def main(words: list[str] | None = None) -> None:
     """Reads the command line, or these words, and runs the game until its window is closed."""
     parser = command_line(__doc__, bots=4)
@@ -137,7 +142,7 @@ def main(words: list[str] | None = None) -> None:
         serve(args)
         return
     screen = open_window(args, "comets", SIZE)
-    menu = Menu("Comets", "fly, dodge, shoot", "arrows or WASD fly, space shoots, F3 shows the network")
+    menu = make_menu()
     while args.mode or menu.run(screen, args, draw_backdrop):
         menu.notice = play(screen, args)
         if not menu.was_used or args.is_over:
