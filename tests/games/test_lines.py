@@ -185,7 +185,7 @@ def test_a_pulled_cable_keeps_the_seat_and_all_see_the_countdown(table: Play) ->
         assert "calling again" in bob.words[0]
         cable.is_pulled = False
         table.until(lambda: bob.state == "here" and ada.away == [0.0, 0.0] and bob.table.lines[0] == 0, 30)
-        assert (bob.words, bob.you) == (("", "#ff6b6b"), 1)
+        assert (bob.words, bob.you) == (("", ""), 1)
         bob.wish(1)
         table.until(lambda: ada.table.lines[1] == 1)
     finally:

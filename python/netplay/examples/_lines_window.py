@@ -107,7 +107,8 @@ class Window:
             label = write("Space: begin" if table.phase == "gathering" else "Space: play again", 30, NIGHT)
             self.screen.blit(label, label.get_rect(center=self.button.center))
         ping = "" if guest.words[0] else f"ping {guest.server.rtt * 1000:.0f} ms"
-        watching = "you are watching" if guest.you == FREE else f"{guest.watching} watching" if guest.watching else ""
+        is_watching = guest.you == FREE and len(table.names) > 0
+        watching = "you are watching" if is_watching else f"{guest.watching} watching" if guest.watching else ""
         below = write("   ".join(filter(None, (watching, ping))), 20, DIM)
         self.screen.blit(below, below.get_rect(bottomright=(WIDTH - 40, HEIGHT - 26)))
 
@@ -133,6 +134,19 @@ class Window:
         self.screen.blit(write(note, 19, shade), (box.x + 74, box.y + 45))
         score = write(str(table.score(seat)), 44, color)
         self.screen.blit(score, score.get_rect(midright=(box.right - 18, box.centery)))
+
+
+def draw_backdrop(screen: pygame.Surface) -> None:
+    """Draws a faint table behind the menu."""
+    dots = [(x, y) for x in range(48, WIDTH, 96) for y in range(32, HEIGHT, 96)]
+    for i, (x, y) in enumerate(dots):
+        seat = i * 7 % 11
+        if seat < 4:
+            color = blend(NIGHT, PLAYER_COLORS[seat], 0.3)
+            size, at = ((96, 6), (x, y - 3)) if i % 2 else ((6, 96), (x - 3, y))
+            screen.blit(rounded(size, color, 3), at)
+    for x, y in dots:
+        screen.blit(rounded((12, 12), blend(NIGHT, BRIGHT, 0.3), 6), (x - 6, y - 6))
 
 
 def start_of(line: int) -> tuple[int, int]:

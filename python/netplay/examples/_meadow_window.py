@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from netplay.examples.meadow import Player
 
 WIDTH, HEIGHT = 960, 640
-PANEL = pygame.Rect(18, 18, 262, 292)
+PANEL = pygame.Rect(18, HEIGHT - 310, 262, 292)  # above it there is room for the net graph
 
 GRASS, DARKER, LIGHTER, HEDGE = "#74b65a", "#6cad53", "#8ccb6c", "#3f7a3c"
+GRID = "#d5efc7"
 FURS = ["#f4ede1", "#d9b48f", "#a9764d", "#8d8d94", "#e8cfae", "#5e4a3e", "#c9c9cf", "#f2d7c9"]
 PETALS = ["#ff6f91", "#ffd166", "#ffffff", "#b28dff", "#ff9b54"]
 
@@ -109,12 +110,12 @@ class Window:
             pygame.draw.rect(self.screen, HEDGE, pygame.Rect(side).move(-left, -top), border_radius=24)
 
     def draw_grid(self, left: int, top: int, player: Player) -> None:
-        """Draws the cells, and shades those of which the server tells us nothing."""
+        """Draws the cells, the one that we are in with a thicker line."""
         cell = (int(player.me[0]) // CELL, int(player.me[1]) // CELL)
         for x in range(left // CELL, (left + WIDTH) // CELL + 1):
             for y in range(top // CELL, (top + HEIGHT) // CELL + 1):
                 box = pygame.Rect(x * CELL - left, y * CELL - top, CELL, CELL)
-                pygame.draw.rect(self.screen, "#ffffff" if (x, y) == cell else "#d5efc7", box, 2)
+                pygame.draw.rect(self.screen, GRID, box, 4 if (x, y) == cell else 2)
 
     def draw_rabbit(self, number: int, at: tuple[int, int], look: int, turn: float, is_me: bool) -> None:
         """Draws a rabbit; one that walks hops."""
@@ -142,7 +143,7 @@ class Window:
         self.screen.blit(write("bytes for each, 20 times a second", 17, DIM), (x, y + 62))
         most = max(news["bytes"])
         bars = zip(
-            ("all there is", "what is near", f"and has changed (at most {news['budget']})"),
+            ("all there is", "what is near", f"and new (at most {news['budget']})"),
             news["bytes"],
             (BAD, WARN, GOOD),
             strict=True,
@@ -184,6 +185,24 @@ class Window:
                 pygame.draw.circle(
                     self.screen, WARN if thing == player.you else BRIGHT, at, 4 if thing == player.you else 2
                 )
+
+
+def draw_backdrop(screen: pygame.Surface) -> None:
+    """Draws a meadow at dusk behind the menu, with rabbits running through it."""
+    for x in range(0, WIDTH, 480):
+        for y in range(0, HEIGHT, 480):
+            screen.blit(grass(), (x, y))
+    now = time.monotonic()
+    for i in range(14):
+        speed = 40 + 17 * (i % 5)
+        left = (i * 177 + now * speed) % (WIDTH + 120) - 60
+        top = 60 + i * 43 % (HEIGHT - 80)
+        hop = abs(math.sin(now * 8 + i)) * 9
+        screen.blit(flower(i), ((i * 331) % WIDTH, (i * 211) % HEIGHT))
+        screen.blit(rabbit(FURS[i % len(FURS)], False, i % 3), (left, top - hop))
+    veil = pygame.Surface((WIDTH, HEIGHT), pygame.SRCALPHA)
+    veil.fill((*pygame.Color(NIGHT)[:3], 190))
+    screen.blit(veil, (0, 0))
 
 
 # All shapes are drawn too large and then shrunk, which makes their edges smooth, and kept.

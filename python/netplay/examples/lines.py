@@ -8,7 +8,7 @@ What it shows about networking:
   even a program that was killed gets its seat back when it is started again.
 * The computer's players, and you when you host, are clients like any other, only over local:// inside this process.
 
-Keys: the mouse draws, Space begins and plays again, Escape leaves.
+Keys: the mouse draws, Space begins and plays again, F3 shows the network, Escape leaves.
 
 Try it, and pull a cable, or kill a window and start it again with the same name:
 
@@ -25,9 +25,9 @@ import zlib
 import pygame
 
 import netplay as net
-from netplay.examples._game import BAD, NAMES, WARN, Menu, command_line, open_window, parse, printable
+from netplay.examples._game import NAMES, WARN, Menu, command_line, open_window, parse, printable
 from netplay.examples._lines_rules import FREE, MAX_SEATS, Illegal, Table, choose_line
-from netplay.examples._lines_window import HEIGHT, WIDTH, Window
+from netplay.examples._lines_window import HEIGHT, WIDTH, Window, draw_backdrop
 
 CHANNEL_WISH = 1  # to the server: the number of a line that I want to draw, or "begin"
 CHANNEL_TABLE = (
@@ -165,7 +165,7 @@ class Guest:
             return f"calling {self.server.url.partition('?')[0]}…", WARN
         if self.state == "lost":
             return f"the line went dead, calling again… {max(0.0, self.gives_up - time.monotonic()):.0f} s", WARN
-        return self.trouble, BAD
+        return "", ""
 
 
 def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
@@ -186,8 +186,9 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
             network = net.Network()
             bots.append((network, Guest(network.connect(inside, name=name), name, args.seed)))
     window = Window(screen, guest, server.address if server and args.mode == "host" else "")
+    graph = net.NetGraph()  # F3 shows and hides it
     clock, end = pygame.time.Clock(), time.monotonic() + args.seconds
-    while time.monotonic() < end:
+    while guest.state != "gone" and time.monotonic() < end:
         if server:
             server.update()
         for network, bot in bots:
@@ -205,6 +206,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
         if args.autoplay:
             guest.autoplay(THINKING, begins_with=max(2, 1 + len(bots)))
         window.draw()
+        graph.draw(screen)
         pygame.display.flip()
         clock.tick(60)
     net.close()  # says goodbye, so that the others need not wonder where we went
@@ -273,9 +275,10 @@ def main(words: list[str] | None = None) -> None:
     if args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
         rehearse(screen, args)
         args.is_over = True
-    while not args.is_over and (args.mode or menu.run(screen, args)):
+    while not args.is_over and (args.mode or menu.run(screen, args, draw_backdrop)):
         menu.notice = play(screen, args)
         if not menu.was_used:
+            print(menu.notice or "goodbye")
             break
         args.mode = ""
     if args.picture:

@@ -46,7 +46,7 @@ from netplay.examples._meadow_server import (
     Server,
     walk,
 )
-from netplay.examples._meadow_window import HEIGHT, WIDTH, Window
+from netplay.examples._meadow_window import HEIGHT, WIDTH, Window, draw_backdrop
 from netplay.sync import InterpolationBuffer
 
 PAUSE = 0.001  # seconds between two looks of a flock without a window: many at once are less work than one by one
@@ -202,7 +202,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     graph = net.NetGraph(buffer=guest.pictures)  # F3 shows and hides it
     clock, next_steer, end = pygame.time.Clock(), 0.0, time.monotonic() + args.seconds
     dx = dy = 0.0
-    while time.monotonic() < end:
+    while guest.state != "gone" and time.monotonic() < end:
         if server:
             server.update()
         flock.update()
@@ -215,7 +215,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
             else:
                 window.handle(e)
         now = time.monotonic()
-        if now >= next_steer:
+        if now >= next_steer and guest.state == "here":
             next_steer = max(next_steer + 1 / TICKS, now)
             dx, dy = guest.choose() if args.autoplay else window.wanted(guest)
             guest.steer(dx, dy)
@@ -321,9 +321,10 @@ def main(words: list[str] | None = None) -> None:
     if args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
         rehearse(screen, args)
         args.is_over = True
-    while not args.is_over and (args.mode or menu.run(screen, args)):
+    while not args.is_over and (args.mode or menu.run(screen, args, draw_backdrop)):
         menu.notice = play(screen, args)
         if not menu.was_used:
+            print(menu.notice or "goodbye")
             break
         args.mode = ""
     if args.picture:
