@@ -102,6 +102,8 @@ corpus: ## makes the seeds of the fuzz corpora anew
 pictures: $(EXTENSION) $(VENV)/.installed-pictures ## makes the pictures of the README anew
 	$(VENV)/bin/python docs/pictures.py
 	$(VENV)/bin/python -m netplay.examples.chats --headless --picture docs/chats.png
+	$(VENV)/bin/python -m netplay.examples.lines --headless --autoplay --seed 7 --bots 2 --ticks 47 --picture docs/lines.png
+	$(VENV)/bin/python -m netplay.examples.meadow --headless --autoplay --seed 7 --bots 150 --seconds 12 --picture docs/meadow.png
 
 lock: $(VENV)/.installed ## pins the newest versions of the tools in requirements/*.txt
 	for name in dev pygame bench pictures; do \

@@ -138,12 +138,12 @@ class Window:
 
 def draw_backdrop(screen: pygame.Surface) -> None:
     """Draws a faint table behind the menu."""
-    dots = [(x, y) for x in range(48, WIDTH, 96) for y in range(32, HEIGHT, 96)]
+    dots = [(x, y) for x in (48, 144, 816, 912) for y in range(32, HEIGHT, 96)]  # beside the menu
     for i, (x, y) in enumerate(dots):
         seat = i * 7 % 11
         if seat < 4:
             color = blend(NIGHT, PLAYER_COLORS[seat], 0.3)
-            size, at = ((96, 6), (x, y - 3)) if i % 2 else ((6, 96), (x - 3, y))
+            size, at = ((96, 6), (x, y - 3)) if i % 2 and x in (48, 816) else ((6, 96), (x - 3, y))
             screen.blit(rounded(size, color, 3), at)
     for x, y in dots:
         screen.blit(rounded((12, 12), blend(NIGHT, BRIGHT, 0.3), 6), (x - 6, y - 6))

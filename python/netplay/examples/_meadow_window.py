@@ -263,6 +263,11 @@ def grass() -> pygame.Surface:
         color = dice.choice([LIGHTER, "#5f9f49"])
         for lean in (-4, 0, 4):
             pygame.draw.aaline(tile, color, (x, y), (x + lean, y - 9 + abs(lean) // 2))
+    for _ in range(16):  # daisies, too small to be picked
+        x, y = dice.randrange(8, 472), dice.randrange(8, 472)
+        for dx, dy in ((-2, 0), (2, 0), (0, -2), (0, 2)):
+            pygame.draw.circle(tile, "#eaf6dd", (x + dx, y + dy), 1.5)
+        pygame.draw.circle(tile, "#f2c230", (x, y), 1)
     return tile.convert()
 
 
