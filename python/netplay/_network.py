@@ -109,8 +109,8 @@ class Network(_core.Network):
         Args:
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
                 port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
-                (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as `?lag_ms=80&loss_pct=5`
-                simulate a bad network.
+                (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as
+                `?lag_ms=80&loss_pct=5` simulate a bad network.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
             name: Our name, told to those who come; at most 64 bytes of UTF-8.
@@ -145,8 +145,8 @@ class Network(_core.Network):
             ListenFailed: The address is in use, not this machine's, or not allowed.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
-                1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it already; or
-                `certificate` cannot be used.
+                1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
+                already; or `certificate` cannot be used.
 
         Example:
             >>> import netplay
@@ -193,9 +193,10 @@ class Network(_core.Network):
         What is sent reliably meanwhile waits for the connection.
 
         Args:
-            url: Whom: `play://host:port` or `local://name`. `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and
-                `play+wss://` (WebSocket under TLS) go by that alone; `peer.stats()["transport"]` tells which it is. `#k=`
-                and a key pins the server's public key, `#cert=` its certificate for `play+wss://`: a SHA-256.
+            url: Whom: `play://host:port` or `local://name`. `play://` goes by UDP, else by TCP, else by WebSocket;
+                `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
+                alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
+                `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
             on_connect: Called inside poll() or get() with the peer when it is connected.
             on_lost: Called so with the peer and a reason, once, when it is gone for good or could not be reached.
             name: Our name, told to the other side; at most 64 bytes of UTF-8.

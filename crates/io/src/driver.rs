@@ -486,7 +486,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::call::Remote;
+    use crate::call::{Origin, Remote};
     use crate::local::{self, LocalPort};
 
     fn listening(driver: &mut Driver, name: &str) -> ListenerId {
@@ -519,9 +519,7 @@ mod tests {
                 format!("local://{name}"),
                 connect,
                 Place::default(),
-                Limits::default(),
-                None,
-                None,
+                Origin::default(),
                 true,
             )
             .unwrap();

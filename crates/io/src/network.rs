@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use netplay_proto::{Accept, Ban, Connect, Message, Reason, SendError, Transport};
 use tokio::runtime::Handle;
 
+use crate::call::Origin;
 use crate::driver::Driver;
 use crate::error::{Error, ListenError, ListenErrorKind, UrlError};
 use crate::interfaces::reachable_addresses;
@@ -164,16 +165,12 @@ impl Network {
         let mut driver = self.open_driver()?;
         let now = shared.now();
         let is_key_made = options.password.is_none();
-        let peer = driver.call(
-            now,
-            url.to_owned(),
-            connect,
-            place,
-            options.limits,
-            options.identity,
-            parsed.simulation,
-            is_key_made,
-        )?;
+        let origin = Origin {
+            limits: options.limits,
+            identity: options.identity,
+            simulation: parsed.simulation,
+        };
+        let peer = driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?;
         if let Some(remote) = known {
             driver.found(now, peer, &remote, &shared.rouser());
         }
