@@ -96,7 +96,9 @@ class Window:
         elif guest.you == table.turn:
             words, color = "Your turn: draw a line", PLAYER_COLORS[guest.you]
         else:
-            words, color = f"{table.names[table.turn]} is thinking", PLAYER_COLORS[table.turn]
+            is_away = table.turn < len(guest.away) and guest.away[table.turn] > 0
+            name, color = table.names[table.turn], PLAYER_COLORS[table.turn]
+            words = f"Waiting for {name} to come back" if is_away else f"{name} is thinking"
         self.screen.blit(write(words, 40, color), (LEFT - 40, 22))
         if guest.no:
             self.screen.blit(write(guest.no, 24, WARN), (LEFT - 40, HEIGHT - 24))

@@ -28,8 +28,9 @@ PETALS = ["#ff6f91", "#ffd166", "#ffffff", "#b28dff", "#ff9b54"]
 class Window:
     """Draws the meadow around one player."""
 
-    def __init__(self, screen: pygame.Surface) -> None:
+    def __init__(self, screen: pygame.Surface, address: str = "") -> None:
         self.screen = screen
+        self.address = address  # what to give to friends
         self.has_grid, self.has_panel = False, True
         self.facing: dict[int, bool] = {}  # which rabbits look to the left
 
@@ -87,6 +88,9 @@ class Window:
         if self.has_panel:
             self.draw_panel(player, sum(thing < FLOWERS for thing in scene))
         self.draw_map(player, scene)
+        if self.address:
+            words = write(f"friends join {self.address}", 19, NIGHT)
+            self.screen.blit(words, words.get_rect(bottomright=(WIDTH - 22, HEIGHT - 14)))
         if player.state != "here":
             words = write(player.trouble or "the line went dead, calling again…", 32, BAD if player.trouble else WARN)
             self.screen.blit(

@@ -17,6 +17,7 @@ Try it, and pull a cable, or kill a window and start it again with the same name
 """
 
 import argparse
+import contextlib
 import math
 import random
 import time
@@ -216,13 +217,13 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Is the server and nothing else, for a machine without a screen."""
+    """Is the server and nothing else, for a machine without a screen. Ctrl-C ends it."""
     server, end = Server(args.name, args.url), time.monotonic() + args.seconds
     print(f"serving {server.address}", flush=True)
-    while time.monotonic() < end:
-        for event in server.network.get(timeout=0.1):
-            server.handle(event)
-    server.network.close()
+    with contextlib.suppress(KeyboardInterrupt):
+        while time.monotonic() < end:
+            for event in server.network.get(timeout=0.1):
+                server.handle(event)
 
 
 def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:

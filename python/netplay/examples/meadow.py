@@ -21,6 +21,7 @@ Try it alone with 150 others, or with a server in one terminal and bots and your
 """
 
 import argparse
+import contextlib
 import math
 import random
 import time
@@ -198,7 +199,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     url = INSIDE if args.mode == "host" else args.url
     flock = Flock(url, bots_of(args), args.seed)
     guest = Player(net.connect(url, name=args.name), args.name, args.seed)
-    window = Window(screen)
+    window = Window(screen, server.address if server and args.mode == "host" else "")
     graph = net.NetGraph(buffer=guest.pictures)  # F3 shows and hides it
     clock, next_steer, end = pygame.time.Clock(), 0.0, time.monotonic() + args.seconds
     dx = dy = 0.0
@@ -231,22 +232,19 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
 
 
 def without_window(args: argparse.Namespace) -> None:
-    """Is a server and nothing else, or a flock and nothing else, for machines without a screen."""
+    """Is a server and nothing else, or a flock and nothing else, for machines without a screen. Ctrl-C ends it."""
     end = time.monotonic() + args.seconds
-    if args.mode == "join":
-        flock = Flock(args.url, bots_of(args), args.seed)
-        while time.monotonic() < end:
-            flock.update()
-            time.sleep(PAUSE)
-        flock.network.close()
-        return
-    server = Server(args.name, args.url, size=size_for(args), seed=args.seed)
-    print(f"serving {server.address}", flush=True)
-    while time.monotonic() < end:
-        server.update(1.0)
-        if server.world.tick % (10 * TICKS) == 0 and server.news.get("players"):
-            print("{players} players, {load:.0%} busy, {bytes[2]:.0f} bytes a tick each".format(**server.news))
-    server.network.close()
+    with contextlib.suppress(KeyboardInterrupt):
+        if args.mode == "join":
+            flock = Flock(args.url, bots_of(args), args.seed)
+            while time.monotonic() < end:
+                flock.update()
+                time.sleep(PAUSE)
+        else:
+            server = Server(args.name, args.url, size=size_for(args), seed=args.seed)
+            print(f"serving {server.address}", flush=True)
+            while time.monotonic() < end:
+                server.update(1.0)
 
 
 def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
