@@ -1,4 +1,4 @@
-# ruff: noqa: D103 (the names of tests are their sentences)
+# ruff: noqa: D103, F811 (the names of tests are their sentences; fixtures are imported, and then arguments)
 """The examples in real windows on a virtual screen. The pictures stay in out/, for a person to look at."""
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pygame
 import pytest
-from screens import Screen
+from screens import Screen, ctrl_c, screen  # noqa: F401
 
 from netplay.examples import _comets_picture, _game, chat, chats
 
