@@ -23,7 +23,7 @@ Network events arrive in the pygame event queue beside the key presses:
 
 | module | noun |
 |---|---|
-| `_network` | `Network`: listen, connect, send, poll, get, on, ban, close |
+| `_network` | `Network`: listen, connect, send, recv, poll, get, on, ban, close |
 | `_core` | `Peer`, `Listener`, `Event`, and all the work; written in Rust |
 | `_events` | the type of our pygame events, and what can have happened |
 | `_errors` | the exceptions, with their tree |
@@ -32,11 +32,14 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_messages`, `_schema` | `message`: classes whose objects travel; what their annotations say |
 | `_compact` | `Float`, `Angle`, `Int`, `Flags`: fields of a few bits |
 | `_trust` | this machine's key, and the keys of servers met before |
+| `_netgraph` | `NetGraph`: how the connection is doing, drawn over the game |
 | `_pygame` | the bridge to pygame's queue |
+| `sync` | for action games: clocks, snapshots and inputs in step |
 
 The functions here are the methods of one `Network` that is made for you. Making it starts nothing.
 """
 
+from . import sync as sync
 from ._compact import Angle, Flags, Float, Int, Limit
 from ._core import Event, Listener, Peer, __version__
 from ._errors import (
@@ -61,6 +64,7 @@ from ._events import (
     What,
 )
 from ._messages import message
+from ._netgraph import NetGraph
 from ._network import Network
 from ._trust import forget
 
@@ -83,6 +87,7 @@ __all__ = [
     "ListenFailed",
     "Listener",
     "MessageTooLarge",
+    "NetGraph",
     "Network",
     "NetworkFailed",
     "NotConnected",
@@ -103,6 +108,7 @@ __all__ = [
     "message",
     "on",
     "poll",
+    "recv",
     "send",
     "stats",
     "unban",
@@ -113,6 +119,7 @@ _default = Network()
 listen = _default.listen
 connect = _default.connect
 send = _default.send
+recv = _default.recv
 poll = _default.poll
 get = _default.get
 on = _default.on
