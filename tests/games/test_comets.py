@@ -323,6 +323,18 @@ def test_who_has_lost_the_line_flies_on_without_keys_until_it_is_back() -> None:
     assert not game.server.pilots[0].is_away
 
 
+def test_after_the_server_slept_everybody_goes_on_at_once() -> None:
+    game = Game(bots=2)
+    client = game.join("Ada", lag=0.05).client
+    game.run(90)
+    game.now += 20.0
+    game.run(60)
+    tick = client.tick
+    game.run(60)
+    assert 53 <= client.tick - tick <= 67, "as fast as ever, or a tenth more or less"
+    assert max(list(client.corrections)[-30:]) == 0.0
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(max_size=12),
     lambda inner: (

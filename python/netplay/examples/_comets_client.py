@@ -143,7 +143,9 @@ class Client:
         """Sends the keys of the last ticks. If the message is lost, the next ones say the same."""
         latest = self.inputs.latest(KEYS_AT_ONCE)
         late = max(0.0, self.shown_time - self.others_time)
-        sent = round((self.now - self.start) * 1000) + 1
+        sent = (
+            round((self.now - self.start) * 1000) + 1
+        )  # never 0, with which the server says that it heard nothing yet
         message = Keys(sent, round(late * 100), self.tick, bytes(keys for _, keys in latest))
         if self.server.state == "connected":
             self.server.send(tuple(message), CHANNEL_KEYS, lossy=True)
