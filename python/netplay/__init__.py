@@ -29,6 +29,9 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_errors` | the exceptions, with their tree |
 | `_kinds` | what an object travels as, and who makes the bytes |
 | `_codec` | plain values to bytes and back |
+| `_remote`, `_fields` | events that travel from one pygame queue to another, and their attributes |
+| `_ask` | questions and answers |
+| `_strikes` | how much nonsense a peer may send |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_pygame` | the bridge to pygame's queue |
 
@@ -49,22 +52,27 @@ from ._errors import (
 )
 from ._events import (
     NETWORK,
+    NETWORK_ANSWER,
     NETWORK_CONNECTED,
     NETWORK_DATA_IN,
     NETWORK_DISCONNECTED,
+    NETWORK_EVENT,
     NETWORK_LOST,
     NETWORK_RESUMED,
     NETWORK_WAKE,
     What,
 )
 from ._network import Network
+from ._remote import event_type
 from ._trust import forget
 
 __all__ = [
     "NETWORK",
+    "NETWORK_ANSWER",
     "NETWORK_CONNECTED",
     "NETWORK_DATA_IN",
     "NETWORK_DISCONNECTED",
+    "NETWORK_EVENT",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_WAKE",
@@ -83,15 +91,18 @@ __all__ = [
     "UnsupportedData",
     "What",
     "__version__",
+    "allow_events",
     "ban",
     "bans",
     "close",
     "connect",
+    "event_type",
     "forget",
     "get",
     "listen",
     "on",
     "poll",
+    "post",
     "send",
     "stats",
     "unban",
@@ -105,6 +116,8 @@ send = _default.send
 poll = _default.poll
 get = _default.get
 on = _default.on
+post = _default.post
+allow_events = _default.allow_events
 ban = _default.ban
 unban = _default.unban
 bans = _default.bans

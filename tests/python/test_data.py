@@ -207,7 +207,14 @@ class Impostor(_core.Network):
     """A network that takes the bytes given to it for an encoded value."""
 
     def __new__(cls) -> Impostor:
-        return super().__new__(cls, {}, lambda value: value[0], lambda data: data, lambda *all: all)  # type: ignore[index]
+        return super().__new__(
+            cls,
+            {},
+            lambda value: value[0],  # type: ignore[index]
+            lambda data: data,
+            lambda *all: all,
+            lambda *_: 0,
+        )
 
 
 BAD_VALUES = {

@@ -6,7 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
-from netplay import Event
+from netplay import Event, _fields, _remote
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,3 +29,11 @@ def test_every_reason_is_in_the_docstring_and_in_the_protocol() -> None:
     for reason in reasons:
         assert f'"{reason}"' in docstring
         assert f"| {reason} |" in protocol
+
+
+def test_every_standard_event_and_every_type_of_a_field_is_in_the_protocol() -> None:
+    protocol = (ROOT / "docs/protocol.md").read_text("utf-8")
+    for kind in _remote._STANDARD.values():
+        assert f"| `{kind.name}` | `{kind.words}` |" in protocol
+    types = protocol.partition("| type | value | bounds |")[2].partition("A name that begins")[0]
+    assert {word for word in _fields._KINDS if f"`{word}`" not in types} == set()

@@ -27,7 +27,7 @@ mod _core {
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
-    use crate::event::Event;
+    use crate::event::{Event, _answer_event, _question_event, _remote_event};
     #[pymodule_export]
     use crate::listener::Listener;
     #[pymodule_export]
