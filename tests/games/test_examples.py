@@ -48,7 +48,7 @@ def wait_until_somebody_listens(port: int) -> None:
 
 def test_the_list_names_every_example() -> None:
     printed = run("netplay.examples").stdout
-    for name in ("hello", "chat", "demo"):
+    for name in ("hello", "chat", "demo", "gamepad"):
         assert re.search(rf"^  {name} +\w", printed, re.MULTILINE), printed
 
 
