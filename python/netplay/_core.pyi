@@ -1,6 +1,7 @@
 """The extension module: everything below Python, written in Rust."""
 
 from collections.abc import Callable, Iterable
+from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, TypedDict, final, type_check_only
 
@@ -87,6 +88,9 @@ class Network:
         max_rate: int | None,
         send_rate: int | None,
         copies: float,
+        grace: float,
+        transports: list[str] | None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None,
         secret_key: bytes,
     ) -> Listener: ...
     def _connect(
@@ -99,7 +103,10 @@ class Network:
         timeout: float,
         send_rate: int | None,
         copies: float,
+        grace: float,
         pinned_key: bytes | None,
+        secret_key: bytes | None,
+        seat: bytes | None,
     ) -> Peer: ...
     def _ban(self, who: str, seconds: float | None) -> None: ...
     def _end_banned(self, peer: Peer) -> None: ...
@@ -108,6 +115,7 @@ class Network:
     def _bans(self) -> list[tuple[str, float | None]]: ...
     def _stats(self) -> dict[str, int]: ...
     def _close(self, linger: float) -> None: ...
+    def _vanish(self) -> None: ...
 
 @final
 class Peer:
@@ -134,6 +142,8 @@ class Peer:
     @property
     def data(self) -> dict[Any, Any]: ...
     @property
+    def _seat(self) -> bytes | None: ...
+    @property
     def _host(self) -> str | None: ...
     def _measure(self, data: bytes) -> int: ...
     @property
@@ -151,6 +161,10 @@ class Listener:
     def addresses(self) -> list[str]: ...
     @property
     def key(self) -> str: ...
+    @property
+    def transports(self) -> tuple[str, ...]: ...
+    @property
+    def certificate(self) -> str | None: ...
     @property
     def peers(self) -> list[Peer]: ...
     @property

@@ -9,10 +9,12 @@ from __future__ import annotations
 import atexit
 import ipaddress
 import math
+import sys
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from . import _codec, _core, _kinds, _remote, _trust
@@ -20,6 +22,7 @@ from ._ask import Answer, Question, Questions, Reply
 from ._core import Event, Listener, Peer
 from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED
 from ._strikes import Strikes, Unbearable
+from ._tickets import Ticket
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -85,6 +88,7 @@ class Network(_core.Network):
         self._handlers: dict[int, Callable[[Event], object]] = {}
         self._listener_callbacks: dict[int, Callbacks] = {}
         self._peer_callbacks: dict[int, Callbacks] = {}
+        self._tickets: dict[int, Ticket] = {}
         self._pending: deque[Event] = deque()  # taken, and nobody was called for them yet
         self._ready: list[Event] = []  # only to be handed out
         self._bridge: Bridge | None = None
@@ -104,12 +108,16 @@ class Network(_core.Network):
         max_rate: int | None = None,
         send_rate: int | None = None,
         copies: float = 4.0,
+        grace: float = 30.0,
+        transports: Iterable[str] | None = None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
 
         Args:
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
-                port 0 for any free port, `local://name` inside this process. Options such as `?lag_ms=80&loss_pct=5`
+                port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
+                (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as `?lag_ms=80&loss_pct=5`
                 simulate a bad network.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
@@ -128,6 +136,14 @@ class Network(_core.Network):
                 100 ms), large ones.
             copies: How many bytes of copies against loss may be sent for each byte of small reliable messages while a
                 path loses packets; 0 for none.
+            grace: How many seconds a peer whose link broke keeps its seat, and what was sent to it: NETWORK_LOST, and
+                then NETWORK_RESUMED or NETWORK_DISCONNECTED. Hours are fine for a game in turns.
+            transports: By what peers can come to a `play://` URL: any of "udp", "tcp", "ws" and "wss", all on the same
+                port number. None for all of them; where another program has the port number of TCP, for UDP alone, and
+                `listener.transports` tells.
+            certificate: Two PEM files for `play+wss://`: a certificate, with those that vouch for it behind it, and its
+                key. None for one that is made from our own key and vouches for itself: `listener.certificate` is what
+                `#cert=` in a URL pins.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.
@@ -137,7 +153,8 @@ class Network(_core.Network):
             ListenFailed: The address is in use, not this machine's, or not allowed.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
-                1; or `copies` is not 0 or more.
+                1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it already; or
+                `certificate` cannot be used.
 
         Example:
             >>> import netplay
@@ -155,7 +172,10 @@ class Network(_core.Network):
             max_messages=_at_least_one(max_messages, "max_messages"),
             max_rate=_at_least_one(max_rate, "max_rate"),
             send_rate=_at_least_one(send_rate, "send_rate"),
-            copies=_ratio(copies),
+            copies=_not_negative(copies, "copies"),
+            grace=_not_negative(grace, "grace"),
+            transports=None if transports is None else _words(transports),
+            certificate=certificate,
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -173,13 +193,17 @@ class Network(_core.Network):
         timeout: float = 10.0,
         send_rate: int | None = None,
         copies: float = 4.0,
+        grace: float = 30.0,
+        resume: str | None = None,
     ) -> Peer:
         """Calls somebody and returns at once: NETWORK_CONNECTED or NETWORK_DISCONNECTED tells how it went.
 
         What is sent reliably meanwhile waits for the connection.
 
         Args:
-            url: Whom: `play://host:port` or `local://name`. `#k=` and a key pins the server's public key.
+            url: Whom: `play://host:port` or `local://name`. `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and
+                `play+wss://` (WebSocket under TLS) go by that alone; `peer.stats()["transport"]` tells which it is. `#k=`
+                and a key pins the server's public key, `#cert=` its certificate for `play+wss://`: a SHA-256.
             on_connect: Called inside poll() or get() with the peer when it is connected.
             on_lost: Called so with the peer and a reason, once, when it is gone for good or could not be reached.
             name: Our name, told to the other side; at most 64 bytes of UTF-8.
@@ -188,6 +212,13 @@ class Network(_core.Network):
             timeout: How many seconds to go on asking; a server that is started meanwhile is found.
             send_rate: As for `listen()`.
             copies: As for `listen()`.
+            grace: How many seconds to go on trying when the link breaks, by every transport that the URL allows:
+                NETWORK_LOST, and then NETWORK_RESUMED or NETWORK_DISCONNECTED. The other side has its own.
+            resume: A name, such as the game's, under which the right to the seat is kept in a file. A game that was
+                killed or has crashed, and connects again with the same name while the other side still keeps the
+                seat, gets it back: NETWORK_CONNECTED with the reason "resumed" and NETWORK_RESUMED, and the reliable
+                messages that had not arrived. If the other side does not know the seat any more, the reason is
+                "restarted". A peer that is closed gives its seat up.
 
         Returns:
             The peer, not connected yet.
@@ -195,7 +226,7 @@ class Network(_core.Network):
         Raises:
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
-            ValueError: A name or version is too long, `send_rate` is below 1, or `copies` is not 0 or more.
+            ValueError: A name or version is too long, `send_rate` is below 1, or `copies` or `grace` is not 0 or more.
 
         Example:
             >>> import netplay
@@ -203,6 +234,7 @@ class Network(_core.Network):
             ...     client.connect("local://docs-nobody").state
             'connecting'
         """
+        ticket = None if resume is None else Ticket(resume, url)
         peer = self._connect(
             url,
             name=name,
@@ -210,10 +242,15 @@ class Network(_core.Network):
             password=password,
             timeout=timeout,
             send_rate=_at_least_one(send_rate, "send_rate"),
-            copies=_ratio(copies),
+            copies=_not_negative(copies, "copies"),
+            grace=_not_negative(grace, "grace"),
             pinned_key=_trust.pinned_key(url),
+            secret_key=None if ticket is None else ticket.secret,
+            seat=None if ticket is None else ticket.seat,
         )
         self._peer_callbacks[peer.id] = (on_connect, on_lost)
+        if ticket is not None:
+            self._tickets[peer.id] = ticket
         return peer
 
     def poll(self, timeout: float = 0.0) -> int:
@@ -484,8 +521,9 @@ class Network(_core.Network):
     def close(self) -> None:
         """Says goodbye to everybody, waits at most half a second until they know, and lets go of everything.
 
-        Also done at exit. Events that were not handed out are gone, and no callback is called for it. Afterwards the
-        network can listen and connect anew. Twice is fine.
+        Also done at exit, unless the game ends by an exception and has a seat to come back to (`connect(resume=)`).
+        Events that were not handed out are gone, and no callback is called for it. Afterwards the network can listen
+        and connect anew. Twice is fine.
 
         Raises:
             Nothing.
@@ -503,14 +541,24 @@ class Network(_core.Network):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._close_within(_LINGER, is_crash=isinstance(error, Exception))
 
     def __repr__(self) -> str:
         listening = "".join(f" {listener.url}" for listener in self.listeners)
         return f"<Network {len(self.peers)} peers{', listening on' if listening else ''}{listening}>"
 
-    def _close_within(self, linger: float) -> None:
-        self._close(linger)
+    def _close_within(self, linger: float, *, is_crash: bool = False) -> None:
+        """Closes; after a crash of the game without a goodbye if that keeps a seat for its next run."""
+        if is_crash and self._tickets:
+            self._vanish()
+        else:
+            self._close(linger)
+        for ticket in self._tickets.values():
+            if is_crash:
+                ticket.let_go()
+            else:
+                ticket.tear()
+        self._tickets.clear()
         self._pending.clear()
         self._ready.clear()
         self._questions.clear()
@@ -582,6 +630,8 @@ class Network(_core.Network):
     def _handle_connected(self, peer: Peer) -> None:
         if not peer.is_incoming and peer.key is not None:
             _trust.remember(peer.url, peer.key)
+        if peer.id in self._tickets and peer._seat is not None:
+            self._tickets[peer.id].keep(peer._seat)
         on_connect, _ = self._callbacks_of(peer)
         if on_connect is not None:
             on_connect(peer)
@@ -589,6 +639,8 @@ class Network(_core.Network):
     def _handle_disconnected(self, peer: Peer, reason: str) -> None:
         _, on_lost = self._callbacks_of(peer)
         self._peer_callbacks.pop(peer.id, None)
+        if peer.id in self._tickets:
+            self._tickets.pop(peer.id).tear()
         if on_lost is not None:
             on_lost(peer, reason)
 
@@ -614,10 +666,16 @@ def _at_least_one(value: int | None, name: str) -> int | None:
     return value
 
 
-def _ratio(copies: float) -> float:
-    if not 0.0 <= copies < math.inf:
-        raise ValueError(f"copies is {copies}, it must be 0 or more")
-    return copies
+def _words(transports: Iterable[str]) -> list[str]:
+    if isinstance(transports, str):
+        raise TypeError(f"transports is {transports!r}; it must be a list, such as [{transports!r}]")
+    return list(transports)
+
+
+def _not_negative(value: float, name: str) -> float:
+    if not 0.0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}, it must be 0 or more")
+    return value
 
 
 def _ban_names(who: Peer | str) -> list[str]:
@@ -637,7 +695,8 @@ def _ban_names(who: Peer | str) -> list[str]:
 def _close_all() -> None:
     until = time.monotonic() + _MAX_LINGER_AT_EXIT
     for network in list(_all_networks):
-        network._close_within(max(0.0, min(_LINGER, until - time.monotonic())))
+        linger = max(0.0, min(_LINGER, until - time.monotonic()))
+        network._close_within(linger, is_crash=isinstance(getattr(sys, "last_value", None), Exception))
 
 
 Network.__module__ = "netplay"

@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 
 from . import _core
 
-__all__ = ["data_dir", "forget", "identity", "pinned_key", "remember"]
+__all__ = ["data_dir", "forget", "identity", "pinned_key", "remember", "write"]
 
 _DEFAULT_PORT: Final = 5000
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
@@ -81,7 +81,7 @@ def identity() -> bytes:
         return _identity_in_memory
     secret = _core._generate_key()
     try:
-        _write(path, secret.hex() + "\n", may_replace=False)
+        write(path, secret.hex() + "\n", may_replace=False)
         return secret
     except FileExistsError:  # another program was faster
         return _read_identity(path)
@@ -194,7 +194,7 @@ def _known() -> dict[str, str]:
 def _write_known(known: dict[str, str]) -> bool:
     path = data_dir() / "known_servers.json"
     try:
-        _write(path, json.dumps(known, indent=1, sort_keys=True) + "\n", may_replace=True)
+        write(path, json.dumps(known, indent=1, sort_keys=True) + "\n", may_replace=True)
     except OSError as error:
         _warn_once("known", "cannot remember servers' keys in %s (%s)", path, error)
         return False
@@ -208,8 +208,18 @@ def _read_identity(path: Path) -> bytes:
     return bytes.fromhex(text)
 
 
-def _write(path: Path, text: str, *, may_replace: bool) -> None:
-    """Writes a file that only this user may read, in one step as others see it."""
+def write(path: Path, text: str, *, may_replace: bool) -> None:
+    """Writes a file that only this user may read, in one step as others see it.
+
+    Args:
+        path: Where; folders that are missing are made.
+        text: What, in ASCII.
+        may_replace: Whether an older one may go.
+
+    Raises:
+        FileExistsError: There is one, and it may not go.
+        OSError: It cannot be written.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # made with mode 0600
     beside = Path(name)

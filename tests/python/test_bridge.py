@@ -77,7 +77,7 @@ def test_connections_are_events_too(networks: Callable[[], Network]) -> None:
     wait_for(server, NETWORK_CONNECTED)
     assert client.poll(DEADLINE) == 1
     [event] = ours(pygame.event.get())
-    assert (event.what, event.peer, set(event.dict)) == (NETWORK_CONNECTED, peer, {"what", "peer"})
+    assert (event.what, event.peer, set(event.dict)) == (NETWORK_CONNECTED, peer, {"what", "peer", "reason"})
     assert met == ["connected"]
     server.close()
     until = time.monotonic() + DEADLINE

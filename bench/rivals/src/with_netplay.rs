@@ -104,6 +104,7 @@ impl Side for Netplay {
                             outcome.datagrams.push((to, bytes.to_vec()));
                         }
                     }
+                    Output::Dial { .. } => {}
                     Output::Timeout(timeout) => break timeout,
                 }
             };

@@ -176,6 +176,8 @@ fn serve(clients: usize, seconds: usize) -> Fallible<Outcome> {
         max_peers: clients,
         identity: Identity::from_secret(generate_key()?),
         limits: Limits::default(),
+        transports: None,
+        certificate: None,
     };
     let url = server.listen("play://127.0.0.1:0", options)?.url;
     let mut crowd = Crowd::start("netplay", url.trim_start_matches("play://"), clients, seconds)?;

@@ -118,7 +118,7 @@ impl World {
                         buffer.extend_from_slice(bytes);
                         Some(path.remote)
                     }
-                    Output::Timeout(_) => None,
+                    Output::Dial { .. } | Output::Timeout(_) => None,
                 });
                 let Some(Address::Virtual(to)) = to else { break };
                 is_quiet = false;

@@ -24,6 +24,8 @@ fn listen(network: &Network, url: &str) -> Result<String, Box<dyn std::error::Er
         max_peers: 8,
         identity: Identity::from_secret(generate_key()?),
         limits: Limits::default(),
+        transports: None,
+        certificate: None,
     };
     Ok(network.listen(url, options)?.url)
 }

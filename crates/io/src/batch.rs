@@ -7,6 +7,7 @@ use std::io;
 use netplay_proto::{Address, Path};
 
 use crate::socket::Socket;
+use crate::streams::Streams;
 use crate::trains;
 use crate::types::SocketStats;
 
@@ -55,13 +56,24 @@ impl SendBatch {
     ///
     /// A datagram that the operating system refuses (no route, a firewall, too large) is counted and passed over, as if
     /// lost on the way: the protocol sends again what matters.
-    pub(crate) fn flush(&mut self, sockets: &[Socket], stats: &mut SocketStats) -> bool {
+    pub(crate) fn flush(&mut self, sockets: &[Socket], streams: Option<&mut Streams>, stats: &mut SocketStats) -> bool {
+        let mut streams = streams;
         while self.done < self.entries.len() {
             let count = if self.has_no_trains { 1 } else { self.train_len() };
             let (start, end) = (self.start(self.done), self.entries[self.done + count - 1].end);
             let size = self.entries[self.done].end - start;
             let path = self.entries[self.done].path;
             let bytes = &self.bytes[start..end];
+            if let Address::Stream { number, .. } = path.remote {
+                let queued = bytes
+                    .chunks(size.max(1))
+                    .filter(|datagram| streams.as_mut().is_some_and(|streams| streams.push(number, datagram)))
+                    .count();
+                stats.datagrams_sent += queued as u64;
+                stats.stream_dropped += (count - queued) as u64;
+                self.done += count;
+                continue;
+            }
             let sent = match (sockets.get(usize::from(path.socket)), path.remote) {
                 (Some(Socket::Udp(socket)), Address::Ip(remote)) if count > 1 => {
                     trains::send(socket, remote, bytes, size)
@@ -95,6 +107,9 @@ impl SendBatch {
         self.bytes.clear();
         self.entries.clear();
         self.done = 0;
+        if let Some(streams) = streams {
+            streams.flush();
+        }
         true
     }
 
@@ -167,7 +182,7 @@ mod tests {
         batch.push(to(1, there), b"lost");
         batch.push(to(0, there), &[0; 70_000]);
         batch.push(to(0, there), b"two");
-        assert!(batch.flush(&[sender], &mut stats));
+        assert!(batch.flush(&[sender], None, &mut stats));
         assert!(batch.is_empty());
         let mut buffer = [0; 16];
         for expected in [b"one", b"two"] {
@@ -190,7 +205,7 @@ mod tests {
                 batch.push(to(0, other.local_addr().unwrap()), &[number as u8]);
             }
         }
-        assert!(batch.flush(&sender, &mut stats));
+        assert!(batch.flush(&sender, None, &mut stats));
         assert!(batch.is_empty());
         let mut buffer = [0; 2048];
         for (number, size) in sizes.into_iter().enumerate() {
@@ -214,14 +229,14 @@ mod tests {
         let mut stats = SocketStats::default();
         for number in 0..100u8 {
             if batch.is_full() {
-                assert!(batch.flush(&sender, &mut stats));
+                assert!(batch.flush(&sender, None, &mut stats));
             }
             batch.push(
                 to(0, receiver.local_addr().unwrap()),
                 &vec![number; if number == 99 { 3 } else { 1100 }],
             );
         }
-        assert!(batch.flush(&sender, &mut stats));
+        assert!(batch.flush(&sender, None, &mut stats));
         let mut buffer = trains::new_buffer();
         let mut arrived = Vec::new();
         while arrived.len() < 100 {

@@ -2,7 +2,7 @@
 //!
 //! A part of the [`Driver`]. It must not know how names are resolved or keys made; it is told.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use netplay_proto::{Address, Connect, EndpointConfig, Identity, Key, Limits, Path, Reason, Timestamp};
 
@@ -10,8 +10,9 @@ use crate::driver::{Driver, Line, Peer, PeerUrl, SlotId};
 use crate::error::Error;
 use crate::keys::generate_key;
 use crate::local::{LocalPort, Rouse};
+use crate::places::Place;
 use crate::slot::Slot;
-use crate::socket::{Socket, bind_udp};
+use crate::socket::Socket;
 use crate::types::PeerId;
 use crate::url::Simulation;
 
@@ -32,15 +33,18 @@ impl Driver {
         now: Timestamp,
         url: String,
         connect: Connect,
+        place: Place,
         limits: Limits,
+        identity: Option<Identity>,
         simulation: Option<Simulation>,
         is_key_made: bool,
     ) -> Result<PeerId, Error> {
-        let id = self.caller_slot(limits, simulation)?;
+        let id = self.caller_slot(limits, identity, simulation)?;
         self.last_number += 1;
         let peer = PeerId(self.last_number);
         let line = Line::Waiting {
             connect: Box::new(connect),
+            place,
             messages: Vec::new(),
             bytes: 0,
         };
@@ -64,15 +68,23 @@ impl Driver {
             return;
         };
         let slot = *slot;
-        let Line::Waiting { connect, messages, .. } = line else {
+        let Line::Waiting {
+            connect,
+            place,
+            messages,
+            ..
+        } = line
+        else {
             return;
         };
+        let place = std::mem::take(place);
         let mut connect = std::mem::take(&mut **connect);
         let messages = std::mem::take(messages);
         connect.psk = psk.unwrap_or(connect.psk);
         let begun = self.contained(slot, |slot| {
             let connection = slot.endpoint.connect(now, connect);
             slot.peers.insert(connection, id);
+            slot.add_place(connection, place);
             connection
         });
         let Some(connection) = begun else {
@@ -87,31 +99,31 @@ impl Driver {
         }
     }
 
-    /// Says where a call goes.
+    /// Says where a call goes. May be said again when a name leads elsewhere by now.
     pub(crate) fn found(&mut self, now: Timestamp, id: PeerId, remote: &Remote, rouse: &Rouse) {
         let Some(Peer { slot, .. }) = self.peers.get(&id) else {
             return;
         };
         let slot = *slot;
-        let paths = self.paths_to(slot, remote, rouse);
-        if paths.is_empty() {
-            return self.fail(
-                id,
-                Reason::UnknownHost,
-                "this machine has no network that leads to its addresses",
-            );
-        }
+        let path = match remote {
+            Remote::Local(number) => self.local_path(slot, *number, rouse),
+            Remote::Ip(_) => None,
+        };
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        match &mut peer.line {
-            Line::Waiting { connect, .. } => connect.paths.extend(paths),
-            Line::Connection(connection) => {
+        match (&mut peer.line, remote) {
+            (Line::Waiting { connect, .. }, Remote::Local(_)) => connect.paths.extend(path),
+            (Line::Waiting { place, .. }, Remote::Ip(addresses)) => place.addresses.clone_from(addresses),
+            (Line::Connection(connection), _) => {
                 let connection = *connection;
-                self.contained(slot, |slot| {
-                    for path in paths {
-                        slot.endpoint.add_path(now, connection, path);
+                self.contained(slot, |slot| match remote {
+                    Remote::Local(_) => {
+                        if let Some(path) = path {
+                            slot.endpoint.add_path(now, connection, path);
+                        }
                     }
+                    Remote::Ip(addresses) => slot.found(now, connection, addresses),
                 });
             }
         }
@@ -134,20 +146,23 @@ impl Driver {
     }
 
     /// Finds or makes the slot that calls with these terms go out from.
-    fn caller_slot(&mut self, limits: Limits, simulation: Option<Simulation>) -> Result<SlotId, Error> {
-        if let Some((id, _)) = self
-            .slots
-            .iter()
-            .find(|(_, slot)| slot.suits(simulation.as_ref(), &limits))
-        {
-            return Ok(*id);
-        }
+    fn caller_slot(
+        &mut self,
+        limits: Limits,
+        identity: Option<Identity>,
+        simulation: Option<Simulation>,
+    ) -> Result<SlotId, Error> {
         let secret = match self.caller_secret {
             Some(secret) => secret,
             None => *self.caller_secret.insert(generate_key()?),
         };
+        let identity = identity.unwrap_or_else(|| Identity::from_secret(secret));
+        let mut slots = self.slots.iter();
+        if let Some((id, _)) = slots.find(|(_, slot)| slot.suits(simulation.as_ref(), &limits, &identity)) {
+            return Ok(*id);
+        }
         let config = EndpointConfig {
-            identity: Identity::from_secret(secret),
+            identity,
             accept: None,
             limits,
         };
@@ -158,51 +173,15 @@ impl Driver {
         Ok(id)
     }
 
-    /// Returns the paths that lead to a remote side, opening the sockets they need. None leads there if this machine has
-    /// no such network.
-    fn paths_to(&mut self, id: SlotId, remote: &Remote, rouse: &Rouse) -> Vec<Path> {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return Vec::new();
+    /// Returns the path to a port inside the process, opening our own if need be.
+    fn local_path(&mut self, id: SlotId, number: u64, rouse: &Rouse) -> Option<Path> {
+        let slot = self.slots.get_mut(&id)?;
+        let is_local = |socket: &Socket| matches!(socket, Socket::Local(_));
+        let socket = match slot.sockets().iter().position(is_local) {
+            Some(number) => u16::try_from(number).ok()?,
+            None => slot.add_socket(Socket::Local(LocalPort::open(rouse.clone()))),
         };
-        let version = &mut self.sockets_version;
-        let mut socket_for = |is_it: &dyn Fn(&Socket) -> bool, open: &dyn Fn() -> Option<Socket>| {
-            if let Some(number) = slot.sockets().iter().position(is_it) {
-                return u16::try_from(number).ok();
-            }
-            *version += 1;
-            open().map(|socket| slot.add_socket(socket))
-        };
-        match remote {
-            Remote::Local(number) => {
-                let is_local = |socket: &Socket| matches!(socket, Socket::Local(_));
-                let open = || Some(Socket::Local(LocalPort::open(rouse.clone())));
-                let socket = socket_for(&is_local, &open);
-                socket
-                    .map(|socket| Path {
-                        socket,
-                        remote: Address::Virtual(*number),
-                    })
-                    .into_iter()
-                    .collect()
-            }
-            Remote::Ip(addresses) => addresses
-                .iter()
-                .filter_map(|address| {
-                    let is_family = |socket: &Socket| match socket {
-                        Socket::Udp(udp) => udp.local_addr().is_ok_and(|own| own.is_ipv4() == address.is_ipv4()),
-                        Socket::Local(_) => false,
-                    };
-                    let own: SocketAddr = match address {
-                        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-                        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-                    };
-                    let socket = socket_for(&is_family, &|| bind_udp(own).ok().map(Socket::udp))?;
-                    Some(Path {
-                        socket,
-                        remote: Address::Ip(*address),
-                    })
-                })
-                .collect(),
-        }
+        let remote = Address::Virtual(number);
+        Some(Path { socket, remote })
     }
 }

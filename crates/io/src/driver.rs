@@ -8,14 +8,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use netplay_proto::{
-    Accept, Address, Ban, Bans, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Reason,
-    Timestamp, TooManyBans,
+    Accept, Address, Ban, Bans, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Path,
+    Reason, Timestamp, TooManyBans,
 };
 
 use crate::error::Error;
 use crate::keys::generate_key;
+use crate::places::Place;
 use crate::slot::{Look, Next, Slot};
 use crate::socket::Socket;
+use crate::streams::{self, Streams};
 use crate::types::{ListenerId, ListenerStats, PeerEvent, PeerId, PeerStats};
 use crate::url::Simulation;
 
@@ -63,6 +65,7 @@ pub(crate) enum Line {
     /// The call waits for its key to be made from the password, and the messages wait with it.
     Waiting {
         connect: Box<Connect>,
+        place: Place,
         messages: Vec<Message>,
         bytes: usize,
     },
@@ -73,7 +76,7 @@ pub(crate) enum PeerUrl {
     /// As the game wrote it.
     Given(String),
     /// Where it called from.
-    From(Address),
+    From(Path),
 }
 
 impl Driver {
@@ -100,6 +103,9 @@ impl Driver {
             next.has_more |= round + 1 == LOCAL_ROUNDS;
         }
         self.remove_closed_slots();
+        for slot in self.slots.values_mut() {
+            self.sockets_version += u64::from(std::mem::take(&mut slot.has_new_sockets));
+        }
         next
     }
 
@@ -158,7 +164,7 @@ impl Driver {
                 new,
                 Peer {
                     slot: id,
-                    url: PeerUrl::From(path.remote),
+                    url: PeerUrl::From(*path),
                     line,
                 },
             );
@@ -189,6 +195,7 @@ impl Driver {
         limits: Limits,
         simulation: Option<Simulation>,
         sockets: Vec<Socket>,
+        streams: Option<Streams>,
     ) -> Result<ListenerId, Error> {
         let seed = generate_key()?;
         self.last_number += 1;
@@ -202,6 +209,9 @@ impl Driver {
         slot.endpoint.set_bans(self.bans.clone());
         for socket in sockets {
             slot.add_socket(socket);
+        }
+        if let Some(streams) = streams {
+            slot.set_streams(streams);
         }
         self.slots.insert(SlotId(self.last_number), slot);
         self.sockets_version += 1;
@@ -317,9 +327,7 @@ impl Driver {
 
     /// Returns true while a closed listener still holds its sockets.
     pub(crate) fn is_letting_go(&self) -> bool {
-        self.slots
-            .values()
-            .any(|slot| slot.is_closing && !slot.sockets().is_empty())
+        self.slots.values().any(|slot| slot.is_closing && slot.has_sockets())
     }
 
     /// Forgets everything and closes every socket.
@@ -349,8 +357,13 @@ impl Driver {
     pub(crate) fn peer_url(&self, id: PeerId) -> Option<String> {
         Some(match &self.peers.get(&id)?.url {
             PeerUrl::Given(url) => url.clone(),
-            PeerUrl::From(Address::Ip(address)) => format!("play://{address}"),
-            PeerUrl::From(Address::Virtual(number)) => format!("local://{number}"),
+            PeerUrl::From(path) => match path.remote {
+                Address::Ip(address) => format!("play://{address}"),
+                Address::Stream { remote, .. } => {
+                    format!("play+{}://{remote}", streams::name_of(*path).unwrap_or("tcp"))
+                }
+                Address::Virtual(number) => format!("local://{number}"),
+            },
         })
     }
 
@@ -369,6 +382,7 @@ impl Driver {
             endpoint: slot.endpoint.stats(),
             peers: slot.peers.len(),
             sockets: slot.stats(),
+            streams: slot.streams().map_or(0, Streams::len),
         })
     }
 
@@ -380,6 +394,20 @@ impl Driver {
     /// Returns every socket of every slot.
     pub(crate) fn sockets(&self) -> impl Iterator<Item = &Socket> {
         self.slots.values().flat_map(Slot::sockets)
+    }
+
+    /// Returns what else is to be watched: something to read there means something to do.
+    #[cfg(unix)]
+    pub(crate) fn watches(&self) -> impl Iterator<Item = &std::sync::Arc<std::os::fd::OwnedFd>> {
+        self.slots.values().filter_map(Slot::streams).map(Streams::watch)
+    }
+
+    /// Takes one peer whose name is to be resolved again.
+    pub(crate) fn poll_lookup(&mut self) -> Option<(PeerId, String, u16)> {
+        self.slots.values_mut().find_map(|slot| {
+            let (connection, name, port) = slot.places.poll_lookup()?;
+            Some((*slot.peers.get(&connection)?, name, port))
+        })
     }
 
     /// Ends a peer that no endpoint can speak for.
@@ -410,7 +438,7 @@ impl Driver {
             if !slot.is_done() {
                 return true;
             }
-            if !slot.sockets().is_empty() {
+            if slot.has_sockets() {
                 // The port is free again, even if the game takes its time to take the last events.
                 slot.close_sockets();
                 *version += 1;
@@ -469,7 +497,14 @@ mod tests {
         };
         let identity = Identity::from_secret([7; 32]);
         driver
-            .listen(accept, identity, Limits::default(), None, vec![Socket::Local(port)])
+            .listen(
+                accept,
+                identity,
+                Limits::default(),
+                None,
+                vec![Socket::Local(port)],
+                None,
+            )
             .unwrap()
     }
 
@@ -479,7 +514,16 @@ mod tests {
             ..Connect::default()
         };
         let peer = driver
-            .call(now, format!("local://{name}"), connect, Limits::default(), None, true)
+            .call(
+                now,
+                format!("local://{name}"),
+                connect,
+                Place::default(),
+                Limits::default(),
+                None,
+                None,
+                true,
+            )
             .unwrap();
         driver.found(
             now,

@@ -15,28 +15,37 @@
 //! | `driver`, `call`, `send` | all slots and peers, behind one lock; how calls begin, to whom messages go |
 //! | `slot` | one protocol endpoint with its sockets |
 //! | `socket`, `local` | UDP, and the network inside the process |
+//! | `streams`, `dial`, `places` | all streams of a slot; how ways to a remote side are opened, and where it is |
+//! | `stream`, `framing`, `web`, `tls` | one stream, and what is spoken on it |
 //! | `batch`, `trains` | datagrams on their way out together, and several in one call |
 //! | `resolve`, `interfaces` | addresses of others, and our own |
 
 mod batch;
 mod call;
+mod dial;
 mod driver;
 pub mod error;
+mod framing;
 mod interfaces;
 pub mod keys;
 mod leisure;
 mod local;
 pub mod network;
+mod places;
 mod resolve;
 mod send;
 mod shared;
 mod slot;
 mod socket;
+mod stream;
+mod streams;
 mod thread;
+mod tls;
 mod trains;
 pub mod types;
 pub mod url;
 mod wait;
+mod web;
 
 pub use error::{Error, ListenError, ListenErrorKind, UrlError};
 pub use keys::{generate_key, key_from_text, key_to_text};
@@ -49,7 +58,8 @@ pub use url::{DEFAULT_PORT, pin_fragment};
 
 /// The words of the protocol that callers of this crate need.
 pub use netplay_proto::{
-    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Path, Reason, SendError,
+    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Reason, Seat,
+    SendError, Transport,
     config::{MAX_DETAIL_LEN, MAX_NAME_LEN},
     message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE},
 };

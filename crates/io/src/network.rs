@@ -1,9 +1,10 @@
 //! The handle a game holds: everything it can ask of its network. It must not know Python.
 
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use netplay_proto::{Accept, Ban, Connect, Message, Reason, SendError};
+use netplay_proto::{Accept, Ban, Connect, Message, Reason, SendError, Transport};
 use tokio::runtime::Handle;
 
 use crate::driver::Driver;
@@ -11,14 +12,18 @@ use crate::error::{Error, ListenError, ListenErrorKind, UrlError};
 use crate::interfaces::reachable_addresses;
 use crate::keys::psk_from_password;
 use crate::local::LocalPort;
+use crate::places;
 use crate::resolve::{Lookup, known_place};
 use crate::shared::Shared;
-use crate::socket::{Socket, bind_listener};
+use crate::socket::{Kinds, Socket, Tcp, bind_listener};
+use crate::stream::Terms;
+use crate::streams::Streams;
 use crate::thread;
+use crate::tls::ServerTls;
 use crate::types::{
     ConnectOptions, ListenOptions, ListenerId, ListenerInfo, ListenerStats, PeerEvent, PeerId, PeerStats, Target,
 };
-use crate::url::{Host, Place, Url};
+use crate::url::{Host, Place, Scheme, Url};
 
 /// How long `listen` waits for a port that a listener of the same network is just letting go of.
 const PORT_PATIENCE: Duration = Duration::from_millis(500);
@@ -63,8 +68,8 @@ impl Network {
     pub fn listen(&self, url: &str, options: ListenOptions) -> Result<ListenerInfo, Error> {
         let parsed = Url::parse(url)?;
         check_names(&options.name, &options.version)?;
-        if parsed.pinned_key.is_some() {
-            let problem = "#k= is for those who connect; a listener's key is its identity".to_owned();
+        if parsed.pinned_key.is_some() || parsed.pinned_certificate.is_some() {
+            let problem = "#k= and #cert= are for those who connect; a listener's key is its identity".to_owned();
             return Err(UrlError {
                 url: url.to_owned(),
                 part: "fragment",
@@ -75,6 +80,13 @@ impl Network {
         if options.max_peers == 0 {
             return Err(Error::Option("max_peers is 0, it must be at least 1".to_owned()));
         }
+        let transports = listen_transports(url, &parsed, options.transports.as_deref())?;
+        let tls = match &options.certificate {
+            _ if !transports.contains(&Transport::Wss) => None,
+            Some((certificate, key)) => Some(ServerTls::from_files(certificate, key)),
+            None => Some(ServerTls::self_signed(&options.identity)),
+        };
+        let tls = tls.transpose().map_err(Error::Option)?;
         let psk = options.password.as_deref().map(psk_from_password).unwrap_or_default();
         let accept = Accept {
             name: options.name,
@@ -83,21 +95,35 @@ impl Network {
             max_peers: options.max_peers,
         };
         self.start_thread()?;
-        let (sockets, port, addresses) = self.open_sockets(url, &parsed)?;
+        let doors = self.open_doors(url, &parsed, &transports, options.transports.is_some())?;
+        let terms = Terms {
+            has_tcp: doors.transports.contains(&Transport::Tcp),
+            has_ws: doors.transports.contains(&Transport::Ws),
+            tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+        };
+        let streams = match doors.listeners {
+            listeners if listeners.is_empty() => None,
+            listeners => Some(Streams::new(listeners, terms)?),
+        };
         let mut driver = self.open_driver()?;
         let id = driver.listen(
             accept,
             options.identity,
             options.limits,
             parsed.simulation.clone(),
-            sockets,
+            doors.sockets,
+            streams,
         )?;
         drop(driver);
         self.inner.shared.rouse();
         Ok(ListenerInfo {
             id,
-            url: parsed.with_port(port),
-            addresses,
+            url: parsed.with_port(doors.port),
+            addresses: doors.addresses,
+            certificate: tls
+                .filter(|_| doors.transports.contains(&Transport::Wss))
+                .map(|tls| tls.fingerprint),
+            transports: doors.transports,
         })
     }
 
@@ -120,18 +146,21 @@ impl Network {
             psk: [0; 32],
             pinned_key: parsed.pinned_key.or(options.pinned_key),
             paths: Vec::new(),
+            transports: parsed.scheme.transports(),
+            seat: options.seat,
             timeout: options.timeout,
         };
         let runtime = self.start_thread()?;
         let shared = &self.inner.shared;
         let known = known_place(&parsed.place);
-        let name = match parsed.place {
+        let name = match &parsed.place {
             Place::Net {
                 host: Host::Name(name),
                 port,
-            } if known.is_none() => Some((name, port)),
+            } if known.is_none() => Some((name.clone(), *port)),
             _ => None,
         };
+        let place = places::Place::new(parsed.place.host(), name.clone(), parsed.pinned_certificate);
         let mut driver = self.open_driver()?;
         let now = shared.now();
         let is_key_made = options.password.is_none();
@@ -139,7 +168,9 @@ impl Network {
             now,
             url.to_owned(),
             connect,
+            place,
             options.limits,
+            options.identity,
             parsed.simulation,
             is_key_made,
         )?;
@@ -153,6 +184,7 @@ impl Network {
                 peer,
                 password: options.password,
                 name,
+                is_again: false,
             };
             let weak = Arc::downgrade(shared);
             runtime.spawn_blocking(move || lookup.run(&weak));
@@ -284,6 +316,12 @@ impl Network {
         self.inner.shared.close(linger);
     }
 
+    /// Stops the thread and closes every socket without saying goodbye, so that seats which this side has elsewhere are kept
+    /// for its next process. Events that were not taken are gone.
+    pub fn vanish(&self) {
+        self.inner.shared.vanish();
+    }
+
     fn send_locked(
         &self,
         driver: &mut Driver,
@@ -327,19 +365,38 @@ impl Network {
         }
     }
 
-    /// Opens a listener's sockets; also returns the port and the URLs to give out.
-    fn open_sockets(&self, url: &str, parsed: &Url) -> Result<(Vec<Socket>, u16, Vec<String>), ListenError> {
+    /// Opens a listener's sockets.
+    fn open_doors(
+        &self,
+        url: &str,
+        parsed: &Url,
+        transports: &[Transport],
+        is_asked_for: bool,
+    ) -> Result<Doors, ListenError> {
         match &parsed.place {
             Place::Local(name) => {
                 let open = || LocalPort::listen(name, self.inner.shared.rouser());
                 let port = self
                     .patiently(open)
                     .map_err(|error| ListenError::from_io(url, &error))?;
-                Ok((vec![Socket::Local(port)], 0, vec![parsed.with_port(0)]))
+                Ok(Doors {
+                    sockets: vec![Socket::Local(port)],
+                    listeners: Vec::new(),
+                    port: 0,
+                    addresses: vec![parsed.with_port(0)],
+                    transports: Vec::new(),
+                })
             }
             Place::Net { host, port } => {
-                let sockets = self
-                    .patiently(|| bind_listener(host, *port))
+                let has_udp = transports.contains(&Transport::Udp);
+                let tcp = match transports {
+                    [Transport::Udp] => Tcp::No,
+                    _ if has_udp && !is_asked_for => Tcp::IfFree,
+                    _ => Tcp::Yes,
+                };
+                let kinds = Kinds { has_udp, tcp };
+                let bound = self
+                    .patiently(|| bind_listener(host, *port, kinds))
                     .map_err(|error| match host {
                         // Names fail in the resolver, with whatever words it has.
                         Host::Name(_) if error.raw_os_error().is_none() => ListenError {
@@ -349,14 +406,24 @@ impl Network {
                         },
                         _ => ListenError::from_io(url, &error),
                     })?;
-                let bound: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
-                let port = bound.first().map_or(*port, |address| address.port());
+                let own = bound.addresses();
+                let port = own.first().map_or(*port, |address| address.port());
                 let scheme = parsed.scheme.name();
-                let addresses = reachable_addresses(&bound)
+                let addresses = reachable_addresses(&own)
                     .iter()
                     .map(|address| format!("{scheme}://{address}"))
                     .collect();
-                Ok((sockets.into_iter().map(Socket::udp).collect(), port, addresses))
+                let is_open = |transport: &&Transport| match transport {
+                    Transport::Udp => !bound.udp.is_empty(),
+                    _ => !bound.tcp.is_empty(),
+                };
+                Ok(Doors {
+                    port,
+                    addresses,
+                    transports: transports.iter().filter(is_open).copied().collect(),
+                    sockets: bound.udp.into_iter().map(Socket::udp).collect(),
+                    listeners: bound.tcp,
+                })
             }
         }
     }
@@ -381,6 +448,31 @@ impl Network {
 impl Default for Network {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What a listener has opened.
+struct Doors {
+    sockets: Vec<Socket>,
+    listeners: Vec<TcpListener>,
+    port: u16,
+    addresses: Vec<String>,
+    transports: Vec<Transport>,
+}
+
+/// Returns by what a listener lets come: what the URL says, or else what was asked for, or else everything.
+fn listen_transports(url: &str, parsed: &Url, asked: Option<&[Transport]>) -> Result<Vec<Transport>, Error> {
+    let all = [Transport::Udp, Transport::Tcp, Transport::Ws, Transport::Wss];
+    match (parsed.scheme, asked) {
+        (Scheme::Play, Some([])) => Err(Error::Option(
+            "transports is empty, there must be at least one of udp, tcp, ws and wss".to_owned(),
+        )),
+        (Scheme::Play, None) => Ok(all.to_vec()),
+        (Scheme::Play, Some(asked)) => Ok(all.into_iter().filter(|one| asked.contains(one)).collect()),
+        (_, Some(_)) => Err(Error::Option(format!(
+            "transports is for play:// URLs; {url:?} says already by what peers come"
+        ))),
+        (scheme, None) => Ok(scheme.transports()),
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct Lookup {
     pub(crate) password: Option<String>,
     /// The name to resolve, and the port.
     pub(crate) name: Option<(String, u16)>,
+    /// It was resolved before, so that failing does no harm.
+    pub(crate) is_again: bool,
 }
 
 impl Lookup {
@@ -77,11 +79,17 @@ impl Lookup {
         let Some((name, port)) = self.name else {
             return;
         };
-        let found = resolve_with_retries(&name, port);
+        let found = if self.is_again {
+            resolve(&name, port)
+        } else {
+            resolve_with_retries(&name, port)
+        };
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        tell(&shared, self.peer, &name, found);
+        if !self.is_again || found.is_ok() {
+            tell(&shared, self.peer, &name, found);
+        }
     }
 }
 

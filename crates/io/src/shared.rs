@@ -5,15 +5,17 @@
 //! watches the sockets itself, it sleeps. How the game waits is in [`wait`](crate::wait). It must not know the protocol.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use netplay_proto::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::driver::Driver;
 use crate::local::Rouse;
+use crate::resolve::Lookup;
 use crate::slot::{Look, Next};
 use crate::types::PeerEvent;
 use crate::wait::{Bell, Lookout};
@@ -40,6 +42,9 @@ const ASLEEP: u8 = 2;
 
 /// What the threads of a network share.
 pub(crate) struct Shared {
+    own: Weak<Self>,
+    /// Where work that blocks can be given to, once the I/O thread runs.
+    pub(crate) runtime: OnceLock<Handle>,
     origin: Instant,
     driver: Mutex<Driver>,
     /// Wakes the I/O thread.
@@ -74,7 +79,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
+            runtime: OnceLock::new(),
             origin: Instant::now(),
             driver: Mutex::default(),
             wake: Notify::new(),
@@ -152,9 +159,26 @@ impl Shared {
     fn drive_looking(&self, driver: &mut Driver, look: Look) -> Next {
         let now = self.now();
         let next = driver.drive(now, look);
+        self.begin_lookups(driver);
         self.game_drove.store(now.as_micros(), SeqCst);
         self.publish(driver);
         next
+    }
+
+    /// Begins to resolve again the names of those that are called again.
+    pub(crate) fn begin_lookups(&self, driver: &mut Driver) {
+        while let Some((peer, name, port)) = driver.poll_lookup() {
+            if let Some(runtime) = self.runtime.get() {
+                let lookup = Lookup {
+                    peer,
+                    password: None,
+                    name: Some((name, port)),
+                    is_again: true,
+                };
+                let weak = self.own.clone();
+                runtime.spawn_blocking(move || lookup.run(&weak));
+            }
+        }
     }
 
     /// Drives and takes events.
@@ -304,6 +328,11 @@ impl Shared {
             drop(driver);
             std::thread::sleep(left.min(Duration::from_millis(1)));
         }
+        self.let_go();
+    }
+
+    /// Wakes everybody who waits, and waits for the I/O thread to end.
+    fn let_go(&self) {
         self.wake.notify_one();
         self.wake_if_asleep();
         self.lookout.call();
@@ -311,6 +340,18 @@ impl Shared {
         // Until the thread has let go of them, the ports are not free for the next one to listen there.
         self.bell
             .wait(Instant::now().checked_add(LET_GO), || !self.has_thread.load(SeqCst));
+    }
+
+    /// Lets go of everything without a word to anybody, as a process that is killed does: who has a seat somewhere keeps it.
+    pub(crate) fn vanish(&self) {
+        let mut driver = self.lock();
+        if !self.is_closed() {
+            self.is_closed.store(true, SeqCst);
+            driver.clear();
+            self.publish(&driver);
+            drop(driver);
+            self.let_go();
+        }
     }
 
     /// Returns true while a closed listener still holds its sockets.

@@ -10,14 +10,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
 use netplay_netsim::Pipe;
-use netplay_proto::{Address, ConnectionId, Endpoint, EndpointConfig, Limits, Output, Path, Reason, Timestamp};
+use netplay_proto::{
+    Address, ConnectionId, Endpoint, EndpointConfig, Identity, Limits, Output, Path, Reason, Timestamp, Transport,
+};
 
 use crate::batch::SendBatch;
-use crate::socket::Socket;
+use crate::dial::Dial;
+use crate::places::{Place, Places};
+use crate::socket::{Socket, bind_udp};
+use crate::stream::Terms;
+use crate::streams::{self, Streams};
 use crate::trains;
 use crate::types::{ListenerId, PeerId, SocketStats};
 use crate::url::Simulation;
@@ -43,8 +50,14 @@ pub(crate) struct Slot {
     simulation: Option<Simulation>,
     /// The ids that the game knows connections by.
     pub(crate) peers: BTreeMap<ConnectionId, PeerId>,
+    /// Where our calls go.
+    pub(crate) places: Places,
     /// Indexed by [`Path::socket`].
     sockets: Vec<Socket>,
+    /// There is one when some came in or were opened, or may.
+    streams: Option<Streams>,
+    /// What is to be watched has changed since this was taken back.
+    pub(crate) has_new_sockets: bool,
     pipe: Option<Pipe<(Path, Bytes)>>,
     batch: SendBatch,
     buffer: Vec<u8>,
@@ -53,6 +66,9 @@ pub(crate) struct Slot {
 
 /// How many datagrams from inside the process are taken in where the operating system is not asked.
 const INSIDE_BUDGET: usize = 2048;
+
+/// How many datagrams are taken from streams at least.
+const MIN_STREAM_BUDGET: usize = 16;
 
 /// Where a [`Slot::drive`] looks for datagrams.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +131,10 @@ impl Slot {
             goodbyes: Vec::new(),
             simulation,
             peers: BTreeMap::new(),
+            places: Places::default(),
             sockets: Vec::new(),
+            streams: None,
+            has_new_sockets: false,
             pipe,
             batch: SendBatch::default(),
             buffer: trains::new_buffer(),
@@ -124,8 +143,11 @@ impl Slot {
     }
 
     /// Returns true if a call with these terms can be made from here.
-    pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits) -> bool {
-        self.listener.is_none() && self.simulation.as_ref() == simulation && self.config.limits == *limits
+    pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits, identity: &Identity) -> bool {
+        self.listener.is_none()
+            && self.simulation.as_ref() == simulation
+            && self.config.limits == *limits
+            && self.config.identity == *identity
     }
 
     /// Returns the bounds and times of its connections.
@@ -145,9 +167,102 @@ impl Slot {
         &self.sockets
     }
 
-    /// Closes its sockets.
+    /// Closes its sockets and streams.
     pub(crate) fn close_sockets(&mut self) {
         self.sockets.clear();
+        if let Some(streams) = &mut self.streams {
+            streams.finish();
+        }
+        self.streams = None;
+    }
+
+    /// Returns true if it holds a socket or streams.
+    pub(crate) fn has_sockets(&self) -> bool {
+        !self.sockets.is_empty() || self.streams.is_some()
+    }
+
+    /// Returns its streams.
+    pub(crate) const fn streams(&self) -> Option<&Streams> {
+        self.streams.as_ref()
+    }
+
+    /// Takes in the streams that it listens for.
+    pub(crate) fn set_streams(&mut self, streams: Streams) {
+        self.streams = Some(streams);
+        self.has_new_sockets = true;
+    }
+
+    /// Takes in where a call goes, as far as that is known.
+    pub(crate) fn add_place(&mut self, id: ConnectionId, place: Place) {
+        self.places.retain(|id| self.endpoint.connection_stats(id).is_some());
+        self.places.add(id, place);
+    }
+
+    /// Says where a connection that we called is, and opens the ways that were asked for already. Local paths are simply added.
+    pub(crate) fn found(&mut self, now: Timestamp, id: ConnectionId, addresses: &[SocketAddr]) {
+        let wanted = self.places.found(id, addresses);
+        for transport in wanted {
+            self.open_ways(now, id, transport);
+        }
+        if let Some(streams) = &mut self.streams {
+            streams.add_addresses(id, addresses);
+        }
+    }
+
+    /// Opens ways of one kind to where a connection called, as soon as it is known where that is.
+    pub(crate) fn open_ways(&mut self, now: Timestamp, id: ConnectionId, transport: Transport) {
+        let Some(place) = self.places.ask(id, transport) else {
+            return;
+        };
+        if transport == Transport::Udp {
+            let paths: Vec<Path> = place
+                .addresses
+                .iter()
+                .filter_map(|address| self.udp_path(*address))
+                .collect();
+            if paths.is_empty() {
+                self.endpoint.handle_no_path(now, id, transport);
+            }
+            for path in paths {
+                self.endpoint.add_path(now, id, path);
+            }
+            return;
+        }
+        if self.streams.is_none() {
+            match Streams::new(Vec::new(), Terms::default()) {
+                Ok(streams) => self.set_streams(streams),
+                Err(error) => log::warn!("there is nothing to watch streams with: {error}"),
+            }
+        }
+        match &mut self.streams {
+            Some(streams) => {
+                let dial = Dial::new(now, id, transport, &place.host, place.certificate, &place.addresses);
+                streams.dial(now, &mut self.endpoint, dial);
+            }
+            None => self.endpoint.handle_no_path(now, id, transport),
+        }
+    }
+
+    /// Returns the path for datagrams to an address, opening the socket it needs. None if this machine has no such network.
+    fn udp_path(&mut self, address: SocketAddr) -> Option<Path> {
+        let is_family = |socket: &Socket| match socket {
+            Socket::Udp(udp) => udp.local_addr().is_ok_and(|own| own.is_ipv4() == address.is_ipv4()),
+            Socket::Local(_) => false,
+        };
+        let socket = match self.sockets.iter().position(is_family) {
+            Some(number) => u16::try_from(number).ok()?,
+            None => {
+                let own: SocketAddr = match address {
+                    SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                    SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+                };
+                let socket = bind_udp(own).ok()?;
+                self.has_new_sockets = true;
+                self.add_socket(Socket::udp(socket))
+            }
+        };
+        let remote = Address::Ip(address);
+        Some(Path { socket, remote })
     }
 
     /// Returns what its sockets counted.
@@ -157,7 +272,8 @@ impl Slot {
 
     /// Returns what carries the datagrams of a path.
     pub(crate) fn transport(&self, path: Path) -> &'static str {
-        self.sockets.get(usize::from(path.socket)).map_or("", Socket::transport)
+        let of_socket = || self.sockets.get(usize::from(path.socket)).map_or("", Socket::transport);
+        streams::name_of(path).unwrap_or_else(of_socket)
     }
 
     /// Says goodbye on one connection; reliable messages already sent go first.
@@ -205,6 +321,10 @@ impl Slot {
         self.endpoint = Endpoint::new(self.config.clone(), seed);
         self.batch = SendBatch::default();
         self.goodbyes.clear();
+        self.places = Places::default();
+        if let Some(streams) = &mut self.streams {
+            streams.forget_dials();
+        }
         std::mem::take(&mut self.peers)
     }
 
@@ -274,7 +394,13 @@ impl Slot {
                 }
             }
         }
-        left == 0
+        let mut has_more = left == 0;
+        if let Some(streams) = self.streams.as_mut().filter(|_| !is_inside_only) {
+            // Whatever the others took: who talks through a stream is not to starve.
+            let mut left = left.max(MIN_STREAM_BUDGET);
+            has_more |= streams.receive(now, &mut self.endpoint, &mut self.stats, &mut left);
+        }
+        has_more
     }
 
     /// Returns when the protocol or the simulation wants to be asked again.
@@ -287,6 +413,7 @@ impl Slot {
                     Some(pipe) => drop(pipe.send(virtual_now, bytes.len(), (path, Bytes::copy_from_slice(bytes)))),
                     None => self.batch.push(path, bytes),
                 },
+                Output::Dial { id, transport } => self.open_ways(now, id, transport),
                 Output::Timeout(at) => {
                     protocol_at = at;
                     break;
@@ -301,15 +428,19 @@ impl Slot {
         }
         let pipe_at = self.pipe.as_ref().and_then(Pipe::next_at);
         let pipe_at = pipe_at.map(|at| Timestamp::ZERO + at);
-        if !self.batch.is_empty() && !self.batch.flush(&self.sockets, &mut self.stats) {
+        if !self.batch.is_empty() && !self.flush() {
             return Some(now + RETRY_SEND);
         }
-        let later = |at| Next { at, ..Next::default() };
-        later(protocol_at).and(later(pipe_at)).at
+        let streams_at = self.streams.as_ref().and_then(|streams| streams.next_at(now));
+        [protocol_at, pipe_at, streams_at].into_iter().flatten().min()
     }
 
     /// Makes room for more datagrams if need be; false if the operating system takes no more now.
     fn has_room(&mut self) -> bool {
-        !self.batch.is_full() || self.batch.flush(&self.sockets, &mut self.stats)
+        !self.batch.is_full() || self.flush()
+    }
+
+    fn flush(&mut self) -> bool {
+        self.batch.flush(&self.sockets, self.streams.as_mut(), &mut self.stats)
     }
 }

@@ -64,6 +64,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Handle> {
         .thread_name("netplay-lookup")
         .build()?;
     let handle = runtime.handle().clone();
+    let _ = shared.runtime.set(handle.clone());
     std::thread::Builder::new()
         .name("netplay-io".to_owned())
         .spawn(move || {
@@ -103,11 +104,12 @@ async fn run(shared: &Shared) {
             shared.begin_stand_in();
             watched.clear_readiness();
             let next = driver.drive(shared.now(), Look::Everywhere { budget: BUDGET });
+            shared.begin_lookups(&mut driver);
             shared.publish(&driver);
             if watched.version != driver.sockets_version() {
                 // The old ones first: a socket is watched once.
                 drop(std::mem::take(&mut watched));
-                watched = Watched::new(driver.sockets(), driver.sockets_version());
+                watched = Watched::new(&driver);
                 shared.set_watched_version(watched.version);
             }
             next
@@ -175,6 +177,9 @@ async fn watch(shared: &Shared, watched: &Watched, next: Next, leisure: &mut Lei
 struct Watched {
     version: u64,
     sockets: Vec<WatchedSocket>,
+    /// Each stands for all streams of a slot.
+    #[cfg(unix)]
+    streams: Vec<tokio::io::unix::AsyncFd<Arc<std::os::fd::OwnedFd>>>,
 }
 
 /// Asked about reading only: every datagram that another thread sends would wake us up otherwise.
@@ -184,12 +189,19 @@ type WatchedSocket = tokio::io::unix::AsyncFd<Arc<UdpSocket>>;
 type WatchedSocket = tokio::net::UdpSocket;
 
 impl Watched {
-    fn new<'a>(sockets: impl Iterator<Item = &'a Socket>, version: u64) -> Self {
+    fn new(driver: &Driver) -> Self {
         let mut watched = Self {
-            version,
-            sockets: Vec::new(),
+            version: driver.sockets_version(),
+            ..Self::default()
         };
-        for socket in sockets {
+        #[cfg(unix)]
+        for streams in driver.watches() {
+            match watch_streams(streams) {
+                Ok(streams) => watched.streams.push(streams),
+                Err(error) => log::warn!("streams cannot be watched: {error}"),
+            }
+        }
+        for socket in driver.sockets() {
             if let Socket::Udp(udp) = socket {
                 match watch_socket(udp) {
                     Ok(socket) => watched.sockets.push(socket),
@@ -203,6 +215,10 @@ impl Watched {
 
     /// Forgets what is ready. Whatever arrives later is told anew, so this must come before the sockets are emptied.
     fn clear_readiness(&self) {
+        #[cfg(unix)]
+        for streams in &self.streams {
+            let _ = streams.try_io(Interest::READABLE, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
         for socket in &self.sockets {
             #[cfg(unix)]
             let _ = socket.try_io(Interest::READABLE, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
@@ -218,7 +234,11 @@ impl Watched {
             let is_ready = self
                 .sockets
                 .iter()
-                .any(|socket| socket.poll_read_ready(context).is_ready());
+                .any(|socket| socket.poll_read_ready(context).is_ready())
+                || self
+                    .streams
+                    .iter()
+                    .any(|streams| streams.poll_read_ready(context).is_ready());
             #[cfg(not(unix))]
             let is_ready = self
                 .sockets
@@ -240,4 +260,14 @@ fn watch_socket(socket: &Arc<UdpSocket>) -> io::Result<WatchedSocket> {
 #[cfg(not(unix))]
 fn watch_socket(socket: &Arc<UdpSocket>) -> io::Result<WatchedSocket> {
     WatchedSocket::from_std(socket.try_clone()?)
+}
+
+#[cfg(unix)]
+fn watch_streams(
+    streams: &Arc<std::os::fd::OwnedFd>,
+) -> io::Result<tokio::io::unix::AsyncFd<Arc<std::os::fd::OwnedFd>>> {
+    // SAFETY: as above.
+    let registered =
+        unsafe { tokio::io::unix::AsyncFd::register_with_interest(Arc::clone(streams), Interest::READABLE) };
+    Ok(registered?)
 }

@@ -1,8 +1,9 @@
 //! The values that go in and out of a [`Network`](crate::Network): ids, options, events, numbers. No behaviour.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use netplay_proto::{ConnectionStats, EndpointStats, Event, Identity, Key, Limits};
+use netplay_proto::{ConnectionStats, EndpointStats, Event, Identity, Key, Limits, Seat, Transport};
 
 /// Names a peer; unique within its network for the network's whole life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +26,10 @@ pub struct ListenOptions {
     pub max_peers: usize,
     /// Our key pair, by which callers know us again.
     pub identity: Identity,
+    /// By what callers may come, if the URL leaves that open; None for all there are.
+    pub transports: Option<Vec<Transport>>,
+    /// The certificate for `wss` and its key, two PEM files; None for one that is made from our key pair.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// Bounds and times of every connection.
     pub limits: Limits,
 }
@@ -42,6 +47,10 @@ pub struct ConnectOptions {
     pub timeout: Duration,
     /// The only server key we accept; None accepts any. A `#k=` in the URL goes before it.
     pub pinned_key: Option<Key>,
+    /// Our key pair, by which the other side knows us again; None for one that all calls of the network share.
+    pub identity: Option<Identity>,
+    /// The seat that we had there by the same key pair, to come back to it.
+    pub seat: Option<Seat>,
     /// Bounds and times of the connection.
     pub limits: Limits,
 }
@@ -54,6 +63,8 @@ impl Default for ConnectOptions {
             password: None,
             timeout: Duration::from_secs(10),
             pinned_key: None,
+            identity: None,
+            seat: None,
             limits: Limits::default(),
         }
     }
@@ -68,6 +79,10 @@ pub struct ListenerInfo {
     pub url: String,
     /// Full URLs to give to other players, the most useful first.
     pub addresses: Vec<String>,
+    /// By what callers can come; empty inside the process.
+    pub transports: Vec<Transport>,
+    /// The SHA-256 of the certificate for `wss`, which `#cert=` in a caller's URL pins; None where `wss` is not served.
+    pub certificate: Option<Key>,
 }
 
 /// Something that happened to a peer.
@@ -97,7 +112,7 @@ pub enum Target<'a> {
 pub struct PeerStats {
     /// What the protocol counted.
     pub connection: ConnectionStats,
-    /// What carries the datagrams now: "udp" or "local"; empty while the connection is still being made.
+    /// What carries the datagrams now: "udp", "tcp", "ws", "wss" or "local"; empty while the connection is still being made.
     pub transport: &'static str,
     /// Where the remote side is now, such as "192.0.2.7:5000"; empty while the connection is still being made.
     pub address: String,
@@ -112,6 +127,8 @@ pub struct ListenerStats {
     pub peers: usize,
     /// What the sockets counted.
     pub sockets: SocketStats,
+    /// Streams that are open now.
+    pub streams: usize,
 }
 
 /// Numbers about sockets since they were opened.
@@ -127,4 +144,16 @@ pub struct SocketStats {
     pub send_errors: u64,
     /// Datagrams for which a queue inside this process was full. They count as lost.
     pub local_dropped: u64,
+    /// Datagrams for which a stream had no room. They count as lost.
+    pub stream_dropped: u64,
+    /// Streams that came in.
+    pub streams_accepted: u64,
+    /// Streams closed because too many were in nobody's use.
+    pub streams_refused: u64,
+    /// Streams closed because nobody had used them for a while, or they had not said what they are.
+    pub streams_idle: u64,
+    /// Streams closed because something came that may not.
+    pub stream_errors: u64,
+    /// How often the operating system had no room for a stream that wanted in.
+    pub accept_errors: u64,
 }

@@ -5,7 +5,7 @@
 //! ```text
 //! play://host:port?lag_ms=80&loss_pct=5#k=key
 //! └─┬──┘ └┬─┘ └┬─┘ └───────┬──────────┘ └─┬─┘
-//! scheme host port    query options    fragment: the server's public key, pinned
+//! scheme host port    query options    fragment: the server's public key, pinned; `&cert=` its certificate
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use netplay_netsim::{Conditions, Loss};
-use netplay_proto::Key;
+use netplay_proto::{Key, Transport};
 
 use crate::error::UrlError;
 use crate::keys::{key_from_text, key_to_text};
@@ -32,6 +32,8 @@ pub(crate) struct Url {
     pub(crate) simulation: Option<Simulation>,
     /// The only public key the server may have.
     pub(crate) pinned_key: Option<Key>,
+    /// The SHA-256 of the only certificate the server may have.
+    pub(crate) pinned_certificate: Option<Key>,
 }
 
 /// By what a URL talks.
@@ -41,6 +43,12 @@ pub(crate) enum Scheme {
     Play,
     /// `play+udp`: UDP only.
     PlayUdp,
+    /// `play+tcp`: TCP only.
+    PlayTcp,
+    /// `play+ws`: WebSocket only.
+    PlayWs,
+    /// `play+wss`: WebSocket under TLS only.
+    PlayWss,
     /// `local`: inside this process.
     Local,
 }
@@ -51,7 +59,22 @@ impl Scheme {
         match self {
             Self::Play => "play",
             Self::PlayUdp => "play+udp",
+            Self::PlayTcp => "play+tcp",
+            Self::PlayWs => "play+ws",
+            Self::PlayWss => "play+wss",
             Self::Local => "local",
+        }
+    }
+
+    /// Returns by what it calls, best first; empty for what has one way only.
+    pub(crate) fn transports(self) -> Vec<Transport> {
+        match self {
+            Self::Play => vec![Transport::Udp, Transport::Tcp, Transport::Ws],
+            Self::PlayUdp => vec![Transport::Udp],
+            Self::PlayTcp => vec![Transport::Tcp],
+            Self::PlayWs => vec![Transport::Ws],
+            Self::PlayWss => vec![Transport::Wss],
+            Self::Local => Vec::new(),
         }
     }
 }
@@ -68,6 +91,20 @@ pub(crate) enum Place {
     },
     /// A name inside this process.
     Local(String),
+}
+
+impl Place {
+    /// Returns the host as one asks for it; of an address without its brackets.
+    pub(crate) fn host(&self) -> String {
+        match self {
+            Self::Local(name)
+            | Self::Net {
+                host: Host::Name(name), ..
+            } => name.clone(),
+            Self::Net { host: Host::Any, .. } => "localhost".to_owned(),
+            Self::Net { host: Host::Ip(ip), .. } => ip.to_string(),
+        }
+    }
 }
 
 /// The host of a URL.
@@ -154,18 +191,20 @@ impl Url {
             ));
         }
         let simulation = parse_query(&parsed).map_err(|problem| fail("query option", problem))?;
-        let pinned_key = match parsed.fragment() {
-            None | Some("") => None,
-            Some(fragment) => Some(fragment.strip_prefix("k=").and_then(key_from_text).ok_or_else(|| {
-                let problem = "it must be #k= and a key of 43 base64url characters or 64 hexadecimal digits";
-                fail("fragment", problem.to_owned())
-            })?),
-        };
+        let (pinned_key, pinned_certificate) =
+            parse_fragment(parsed.fragment().unwrap_or("")).map_err(|problem| fail("fragment", problem))?;
+        if pinned_certificate.is_some() && scheme != Scheme::PlayWss {
+            return Err(fail(
+                "fragment",
+                "only play+wss:// has a certificate, to be pinned by cert=".to_owned(),
+            ));
+        }
         Ok(Self {
             scheme,
             place,
             simulation,
             pinned_key,
+            pinned_certificate,
         })
     }
 
@@ -194,14 +233,38 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
     match scheme {
         "play" => Ok(Scheme::Play),
         "play+udp" => Ok(Scheme::PlayUdp),
+        "play+tcp" => Ok(Scheme::PlayTcp),
+        "play+ws" => Ok(Scheme::PlayWs),
+        "play+wss" => Ok(Scheme::PlayWss),
         "local" => Ok(Scheme::Local),
-        "play+tcp" | "play+ws" | "play+wss" | "udp" | "tcp" | "enet" | "lan" | "room" => Err(format!(
-            "{scheme}:// is not there yet in this version; there are play://, play+udp:// and local://"
+        "udp" | "tcp" | "enet" | "lan" | "room" => Err(format!(
+            "{scheme}:// is not there yet in this version; there are {SCHEMES}"
         )),
-        other => Err(format!(
-            "{other:?} is not known; there are play://, play+udp:// and local://"
-        )),
+        other => Err(format!("{other:?} is not known; there are {SCHEMES}")),
     }
+}
+
+/// Every scheme there is, in words.
+const SCHEMES: &str = "play://, play+udp://, play+tcp://, play+ws://, play+wss:// and local://";
+
+/// Returns the key and the certificate that are pinned.
+fn parse_fragment(fragment: &str) -> Result<(Option<Key>, Option<Key>), String> {
+    let (mut key, mut certificate) = (None, None);
+    for part in fragment.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        match (name, key_from_text(value)) {
+            ("k", Some(value)) => key = Some(value),
+            ("cert", Some(value)) => certificate = Some(value),
+            _ => {
+                return Err(
+                    "it must be #k= and a key of 43 base64url characters or 64 hexadecimal digits, \
+                    or #cert= and the SHA-256 of a certificate, or both with & between them"
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    Ok((key, certificate))
 }
 
 fn parse_host(host: Option<url::Host<&str>>) -> Result<Host, String> {
@@ -344,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_wrong_scheme_says_which_there_are() {
-        for url in ["enet://host", "tcp://host:1", "room://ABC", "play+wss://host"] {
+        for url in ["enet://host", "tcp://host:1", "room://ABC"] {
             let (part, text) = problem(url);
             assert_eq!(part, "scheme");
             assert!(text.contains("not there yet") && text.contains("play+udp://"), "{text}");
@@ -433,6 +496,11 @@ mod tests {
                 .pinned_key,
             Some(key)
         );
+        let url = format!("play+wss://host#cert={hex}&k={hex}");
+        let parsed = Url::parse(&url).unwrap();
+        assert_eq!((parsed.pinned_key, parsed.pinned_certificate), (Some(key), Some(key)));
+        assert_eq!(problem(&format!("play://host#cert={hex}")).0, "fragment");
+        assert_eq!(problem("play+wss://host#cert=abc").0, "fragment");
         assert_eq!(problem("play://host#k=abc").0, "fragment");
         assert_eq!(problem("play://host#key").0, "fragment");
     }

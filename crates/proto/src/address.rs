@@ -3,11 +3,32 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+/// What carries datagrams to a remote side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Each by itself.
+    Udp,
+    /// One after the other through a TCP stream.
+    Tcp,
+    /// As messages of a WebSocket.
+    Ws,
+    /// As messages of a WebSocket under TLS.
+    Wss,
+}
+
 /// The far end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
-    /// An IP address and port.
+    /// An IP address and port, to which datagrams go one by one.
     Ip(SocketAddr),
+    /// A stream that is open to an IP address and port, numbered by the caller; no number is used again. Whoever has one has
+    /// shown that it can receive there.
+    Stream {
+        /// Which.
+        number: u32,
+        /// The far end.
+        remote: SocketAddr,
+    },
     /// A place that has no IP address, numbered by the caller: another network in this process, a node of a simulation.
     Virtual(u64),
 }
@@ -17,6 +38,10 @@ impl Address {
     pub(crate) fn to_cookie_bytes(self) -> [u8; 19] {
         let mut bytes = [0; 19];
         match self {
+            Self::Stream { number, .. } => {
+                bytes[0] = 1;
+                bytes[1..5].copy_from_slice(&number.to_be_bytes());
+            }
             Self::Ip(SocketAddr::V4(v4)) => {
                 bytes[0] = 4;
                 bytes[1..5].copy_from_slice(&v4.ip().octets());
@@ -35,10 +60,25 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Returns the IP address and port, None for a place that has none.
+    pub const fn socket_addr(self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) | Self::Stream { remote: address, .. } => Some(address),
+            Self::Virtual(_) => None,
+        }
+    }
+
+    /// Returns true for a stream, where nothing is lost and order is kept as long as it is open.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Stream { .. })
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ip(address) => address.fmt(f),
+            Self::Ip(address) | Self::Stream { remote: address, .. } => address.fmt(f),
             Self::Virtual(number) => write!(f, "local:{number}"),
         }
     }

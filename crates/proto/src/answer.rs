@@ -10,7 +10,7 @@ use crate::config::{Accept, Identity, Key};
 use crate::noise::{Handshake, NotAuthentic};
 use crate::session::Session;
 use crate::time::Timestamp;
-use crate::wire::{Datagram, Introduction};
+use crate::wire::{Datagram, Introduction, Seat, SeatClaim};
 
 /// How long a client may take to finish.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -19,6 +19,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct Answer {
     pub(crate) token: u64,
     pub(crate) path: Path,
+    /// The seat we offer.
+    pub(crate) seat: Seat,
     noise: Option<Handshake>,
     reply: Vec<u8>,
     replies: u32,
@@ -52,6 +54,7 @@ impl Answer {
         identity: &Identity,
         message_size: usize,
         server_id: u32,
+        seat: Seat,
         seed: [u8; 32],
     ) -> Option<Self> {
         let prologue = prologue(hello.token);
@@ -63,6 +66,7 @@ impl Answer {
             name: accept.name.clone(),
             version: accept.version.clone(),
             message_size: message_size as u64,
+            seat: SeatClaim::Fresh(seat),
         }
         .emit(&mut payload);
         let mut reply = Vec::new();
@@ -74,6 +78,7 @@ impl Answer {
         Some(Self {
             token: hello.token,
             path: hello.path,
+            seat,
             noise: Some(noise),
             reply,
             replies: 0,

@@ -31,7 +31,7 @@ impl Block {
     /// Returns the host of an address; None for one that is no IP address.
     pub fn of(address: Address) -> Option<Self> {
         match address {
-            Address::Ip(address) => Some(Self::host(address.ip())),
+            Address::Ip(address) | Address::Stream { remote: address, .. } => Some(Self::host(address.ip())),
             Address::Virtual(_) => None,
         }
     }
@@ -55,7 +55,7 @@ impl Block {
     /// Returns the bits of an address, as blocks compare them; None for one that is no IP address.
     pub(crate) fn bits_of(address: Address) -> Option<u128> {
         match address {
-            Address::Ip(address) => Some(to_bits(address.ip())),
+            Address::Ip(address) | Address::Stream { remote: address, .. } => Some(to_bits(address.ip())),
             Address::Virtual(_) => None,
         }
     }

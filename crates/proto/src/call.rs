@@ -6,25 +6,33 @@
 //!     └── no answer ──────┴────────── no answer ───────────────┘     refused, key changed, or too long: Disconnected
 //! ```
 //!
-//! Whatever is not answered is asked again; so a server that starts late or a lossy path only cost time.
+//! Whatever is not answered is asked again; so a server that starts late or a lossy path only cost time. A stream needs no cookie:
+//! it has proven the address. Which ways are opened, and when, is in [`Dialer`].
 
 use std::time::Duration;
 
-use crate::address::Path;
+use crate::address::{Path, Transport};
 use crate::config::{Connect, Identity, Key};
+use crate::dialer::{Dialer, spread};
 use crate::noise::Handshake;
 use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::session::Session;
 use crate::time::Timestamp;
-use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION};
+use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION, SeatClaim};
 
 /// The first wait for an answer; each further one doubles, up to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_millis(500);
 
+/// The longest wait of a call that goes on for the whole grace of a connection.
+const LAST_PATIENT_RETRY: Duration = Duration::from_secs(4);
+
 /// After this many unanswered tries with a cookie, the call begins anew on all paths.
 const TRIES_PER_COOKIE: u32 = 8;
+
+/// After this many unanswered tries, a stream is taken for one that is open in name only: it loses nothing by itself.
+const TRIES_PER_STREAM: u32 = 4;
 
 /// The round trip of a handshake is believed up to this: what took longer was lost and asked for again.
 pub(crate) const MAX_FIRST_RTT: Duration = Duration::from_millis(300);
@@ -59,17 +67,34 @@ pub(crate) struct Call {
     /// What the game has sent meanwhile.
     pub(crate) outbox: Outbox,
     options: Connect,
+    claim: SeatClaim,
+    /// What the server has offered in answer to this very handshake.
+    offer: SeatClaim,
+    is_new: bool,
     message_size: usize,
     local_id: u32,
     noise: Option<Handshake>,
     hello: [u8; 48],
-    proof: Option<(Path, [u8; COOKIE_LEN])>,
+    ways: Vec<Way>,
+    dialer: Dialer,
+    /// The path that answered first, and its cookie if it had one.
+    proof: Option<(Path, Option<[u8; COOKIE_LEN]>)>,
     finish: Option<Vec<u8>>,
+    /// The path that answered first has ended after our last message.
+    is_cut: bool,
     tries: u32,
     sent_at: Timestamp,
     next_try: Timestamp,
+    last_retry: Duration,
     deadline: Timestamp,
     first_rtt: Duration,
+}
+
+/// A path to ask on.
+struct Way {
+    path: Path,
+    tries: u32,
+    asked_at: Timestamp,
 }
 
 /// What the server's answer led to.
@@ -89,7 +114,7 @@ pub(crate) enum Answered {
 impl Call {
     pub(crate) fn new(
         now: Timestamp,
-        options: Connect,
+        mut options: Connect,
         identity: &Identity,
         message_size: usize,
         local_id: u32,
@@ -97,27 +122,73 @@ impl Call {
         seed: [u8; 32],
     ) -> Self {
         let (noise, hello) = begin(identity, &options, token, seed);
+        let ways = std::mem::take(&mut options.paths);
         Self {
             token,
             outbox: Outbox::new(crate::message::MAX_RELIABLE_SIZE),
             deadline: now + options.timeout,
+            claim: options.seat.map_or(SeatClaim::None, SeatClaim::Fresh),
+            offer: SeatClaim::None,
+            is_new: options.seat.is_none(),
+            dialer: Dialer::new(now, &options.transports, token),
             options,
             message_size,
             local_id,
             noise: Some(noise),
             hello,
+            ways: ways.into_iter().map(Way::new).collect(),
             proof: None,
             finish: None,
+            is_cut: false,
             tries: 0,
             sent_at: now,
             next_try: now,
+            last_retry: LAST_RETRY,
             first_rtt: FIRST_RTT_GUESS,
+        }
+    }
+
+    /// Makes it the call of a connection that has lost its way, and everything else not: it asks ever more rarely, since it may
+    /// go on for hours.
+    pub(crate) fn keep_seat(&mut self, claim: SeatClaim) {
+        self.claim = claim;
+        self.is_new = false;
+        self.last_retry = LAST_PATIENT_RETRY;
+    }
+
+    /// Returns the seat it comes back to.
+    pub(crate) fn claim(&self) -> SeatClaim {
+        self.claim
+    }
+
+    /// Takes note of the seat that was offered: if we are let in and never hear of it, we come back to it.
+    pub(crate) fn handle_offer(&mut self, offer: SeatClaim) {
+        if self.claim == SeatClaim::None {
+            self.offer = offer;
+        }
+    }
+
+    /// Returns true unless it comes back to what was before it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Returns true if it comes back to a seat.
+    pub(crate) fn has_seat(&self) -> bool {
+        self.claim != SeatClaim::None
+    }
+
+    /// Returns the terms of the call, to call again with.
+    pub(crate) fn options(&self) -> Connect {
+        Connect {
+            paths: self.paths().collect(),
+            ..self.options.clone()
         }
     }
 
     /// Returns true if the server does not answer our last message: it has forgotten us.
     pub(crate) fn is_hung(&self) -> bool {
-        self.finish.is_some() && self.tries >= TRIES_PER_COOKIE
+        self.finish.is_some() && (self.is_cut || self.tries >= self.patience())
     }
 
     /// Begins the handshake anew, within the same time.
@@ -134,34 +205,89 @@ impl Call {
         self.outbox = outbox;
         self.noise = Some(noise);
         self.hello = hello;
-        self.proof = None;
+        if let Some((path, _)) = self.proof.take()
+            && path.remote.is_stream()
+        {
+            self.ways.retain(|way| way.path != path);
+            self.dialer.handle_closed(now);
+        }
         self.finish = None;
+        self.is_cut = false;
         self.tries = 0;
-        // Not before the other side can have taken note of our goodbye, in case that it has let us in.
         self.next_try = now + FIRST_RETRY;
+        if let offer @ SeatClaim::Fresh(_) = self.offer {
+            // In case that it has let us in without our hearing of it.
+            self.claim = offer;
+        }
+    }
+
+    /// Asks no more for a while: who answers is not the one we look for.
+    pub(crate) fn wait_longer(&mut self, now: Timestamp) {
+        self.next_try = now + LAST_RETRY * 4;
     }
 
     /// Adds a path to ask on, at once.
     pub(crate) fn add_path(&mut self, now: Timestamp, path: Path) {
-        if self.options.paths.len() < MAX_PATHS && !self.options.paths.contains(&path) {
-            self.options.paths.push(path);
-            if self.proof.is_none() {
+        if self.ways.len() < MAX_PATHS && !self.paths().any(|known| known == path) {
+            let was_nowhere = self.ways.is_empty();
+            self.ways.push(Way::new(path));
+            if was_nowhere && self.proof.is_none() {
                 self.next_try = now;
                 self.tries = 0;
             }
         }
     }
 
+    /// Takes note that no way of this kind could be opened.
+    pub(crate) fn handle_no_path(&mut self, now: Timestamp, transport: Transport) {
+        self.dialer.handle_no_path(now, transport);
+    }
+
+    /// Takes note that a stream has ended.
+    pub(crate) fn handle_path_closed(&mut self, now: Timestamp, path: Path) {
+        let before = self.ways.len();
+        self.ways.retain(|way| way.path != path);
+        if self.ways.len() == before {
+            return;
+        }
+        self.dialer.handle_closed(now);
+        if self.proof.is_some_and(|(chosen, _)| chosen == path) {
+            if self.finish.is_some() {
+                self.is_cut = true;
+            } else {
+                self.proof = None;
+            }
+            self.next_try = now;
+        }
+    }
+
+    /// Returns the next kind of way to open.
+    pub(crate) fn poll_dial(&mut self, now: Timestamp) -> Option<Transport> {
+        if self.proof.is_some() {
+            return None;
+        }
+        self.dialer.poll(now)
+    }
+
     /// Returns the path in use, or the best guess.
     pub(crate) fn path(&self) -> Option<Path> {
-        self.proof
-            .map(|(path, _)| path)
-            .or_else(|| self.options.paths.first().copied())
+        self.proof.map(|(path, _)| path).or_else(|| self.paths().next())
+    }
+
+    /// Returns the paths it asks on; only the first to answer, once there is one.
+    pub(crate) fn asked_paths(&self) -> impl Iterator<Item = Path> + '_ {
+        let chosen = self.proof.map(|(path, _)| path);
+        self.paths()
+            .filter(move |path| chosen.is_none_or(|chosen| chosen == *path))
+    }
+
+    fn paths(&self) -> impl Iterator<Item = Path> + '_ {
+        self.ways.iter().map(|way| way.path)
     }
 
     /// Returns true if we have asked on this path: answers from elsewhere are not for us.
     pub(crate) fn has_asked(&self, path: Path) -> bool {
-        self.options.paths.contains(&path)
+        self.paths().any(|known| known == path)
     }
 
     /// Returns the measured round trip of the handshake, or a guess.
@@ -172,9 +298,10 @@ impl Call {
     /// Returns why the call fails when its time is over, and where and how long we have asked, for a person to read.
     pub(crate) fn failure(&self) -> (Reason, String) {
         let seconds = self.options.timeout.as_secs_f64();
-        let places: Vec<String> = self.options.paths.iter().map(|path| path.remote.to_string()).collect();
+        let mut places: Vec<String> = self.paths().map(|path| path.remote.to_string()).collect();
+        places.dedup();
         if places.is_empty() {
-            // Nobody was asked: whoever knows the addresses of names has not told one in time.
+            // Nobody was asked: whoever knows the addresses of names has not told one in time, or none could be reached.
             (Reason::UnknownHost, format!("no address found in {seconds} seconds"))
         } else {
             let places = places.join(" and ");
@@ -186,41 +313,74 @@ impl Call {
         now >= self.deadline
     }
 
-    /// Returns when to call [`Self::poll_datagrams`] again, or to give up.
+    /// Returns when to call [`Self::poll_datagrams`] or [`Self::poll_dial`] again, or to give up.
     pub(crate) fn next_time(&self) -> Timestamp {
-        self.next_try.min(self.deadline)
+        let next = self.next_try.min(self.deadline);
+        match self.dialer.next_time() {
+            Some(dial) if self.proof.is_none() => next.min(dial),
+            _ => next,
+        }
     }
 
     /// Hands over the datagrams that are due.
     pub(crate) fn poll_datagrams(&mut self, now: Timestamp, mut send: impl FnMut(Path, Vec<u8>)) {
-        if now < self.next_try {
-            return;
-        }
-        if self.finish.is_none() && self.tries >= TRIES_PER_COOKIE {
-            self.proof = None;
-        }
-        if let (Some(finish), Some((path, _))) = (&self.finish, self.proof) {
-            send(path, finish.clone());
-        } else {
-            let cookie = self.proof.as_ref().map(|(_, cookie)| cookie);
-            let hello = Datagram::Hello {
-                token: self.token,
-                noise: &self.hello,
-                cookie,
-            };
-            let paths = match self.proof {
-                Some((path, _)) => &[path][..],
-                None => &self.options.paths[..],
-            };
-            for &path in paths {
-                let mut bytes = Vec::new();
-                hello.emit(&mut bytes);
-                send(path, bytes);
+        let is_due = now >= self.next_try;
+        if is_due {
+            let is_silent = |way: &Way| way.path.remote.is_stream() && way.tries >= TRIES_PER_STREAM;
+            self.ways.retain(|way| !is_silent(way));
+            if self.finish.is_none() && self.tries >= TRIES_PER_COOKIE {
+                self.proof = None;
             }
         }
-        self.sent_at = now;
-        self.next_try = now + (FIRST_RETRY * (1 << self.tries.min(4))).min(LAST_RETRY);
-        self.tries += 1;
+        match (&self.finish, self.proof) {
+            (Some(finish), Some((path, _))) if is_due => send(path, finish.clone()),
+            (None, Some((path, cookie))) if is_due => send(path, self.hello(cookie.as_ref())),
+            (_, None) => {
+                let hello = self.hello(None);
+                for way in self.ways.iter_mut().filter(|way| is_due || way.tries == 0) {
+                    way.tries += 1;
+                    way.asked_at = now;
+                    send(way.path, hello.clone());
+                }
+            }
+            _ => (),
+        }
+        if is_due {
+            let wait = FIRST_RETRY * (1 << self.tries.min(7));
+            // Somebody is there who answers: no reason to be patient.
+            let last_retry = if self.proof.is_some() {
+                LAST_RETRY
+            } else {
+                self.last_retry
+            };
+            self.sent_at = now;
+            let wait = wait.min(last_retry);
+            self.next_try = now
+                + if wait > LAST_RETRY {
+                    spread(wait, self.token, self.tries)
+                } else {
+                    wait
+                };
+            self.tries += 1;
+        }
+    }
+
+    /// Returns how many tries may go unanswered.
+    fn patience(&self) -> u32 {
+        let is_stream = self.proof.is_some_and(|(path, _)| path.remote.is_stream());
+        if is_stream { TRIES_PER_STREAM } else { TRIES_PER_COOKIE }
+    }
+
+    fn hello(&self, cookie: Option<&[u8; COOKIE_LEN]>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Datagram::Hello {
+            token: self.token,
+            noise: &self.hello,
+            cookie,
+            has_seat: self.has_seat(),
+        }
+        .emit(&mut bytes);
+        bytes
     }
 
     /// Takes in a cookie: the first path to answer is the one we use.
@@ -230,23 +390,28 @@ impl Call {
             return;
         }
         // A cookie we sent and got a new one for has expired; the same one again is a duplicate.
-        if self.proof.is_some_and(|(_, known)| known == *cookie) {
+        if self.proof.is_some_and(|(_, known)| known == Some(*cookie)) {
             return;
         }
-        self.measure(now);
+        self.measure(now, path);
         // One who forges cookies must not make us ask without a pause.
         self.next_try = if self.proof.is_none() {
             now
         } else {
             self.next_try.min(self.sent_at + FIRST_RETRY).max(now)
         };
-        self.proof = Some((path, *cookie));
+        self.proof = Some((path, Some(*cookie)));
         self.tries = 0;
     }
 
     /// Takes in the server's half of the handshake.
     pub(crate) fn handle_reply(&mut self, now: Timestamp, path: Path, reply: &[u8]) -> Answered {
-        if self.proof.is_none_or(|(chosen, _)| chosen != path) {
+        let is_from_there = match self.proof {
+            Some((chosen, _)) => chosen == path,
+            // A stream is answered at once.
+            None => path.remote.is_stream() && self.has_asked(path),
+        };
+        if !is_from_there {
             return Answered::Nothing;
         }
         let Some(noise) = &mut self.noise else {
@@ -271,6 +436,7 @@ impl Call {
             name: self.options.name.clone(),
             version: self.options.version.clone(),
             message_size: self.message_size as u64,
+            seat: self.claim,
         }
         .emit(&mut payload);
         let mut finish = Vec::new();
@@ -280,7 +446,8 @@ impl Call {
         }
         .emit(&mut finish);
         self.finish = Some(finish);
-        self.measure(now);
+        self.measure(now, path);
+        self.proof.get_or_insert((path, None));
         self.tries = 0;
         self.next_try = now;
         Answered::Session {
@@ -291,9 +458,27 @@ impl Call {
     }
 
     /// Takes the time since the last try as a round trip, if only one try can have been answered.
-    fn measure(&mut self, now: Timestamp) {
-        if self.tries == 1 {
-            self.first_rtt = (now - self.sent_at).min(MAX_FIRST_RTT);
+    fn measure(&mut self, now: Timestamp, path: Path) {
+        let (tries, asked_at) = match self.proof {
+            Some(_) => (self.tries, self.sent_at),
+            None => self
+                .ways
+                .iter()
+                .find(|way| way.path == path)
+                .map_or((0, now), |way| (way.tries, way.asked_at)),
+        };
+        if tries == 1 {
+            self.first_rtt = (now - asked_at).min(MAX_FIRST_RTT);
+        }
+    }
+}
+
+impl Way {
+    fn new(path: Path) -> Self {
+        Self {
+            path,
+            tries: 0,
+            asked_at: Timestamp::ZERO,
         }
     }
 }

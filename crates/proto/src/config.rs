@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use crate::address::Path;
+use crate::address::{Path, Transport};
 use crate::door::HandshakeRate;
 use crate::rates::IncomingRate;
 use crate::session::Renewal;
+use crate::wire::Seat;
 
 /// A 32-byte X25519 key, public or secret by context.
 pub type Key = [u8; 32];
 
 /// The static key pair of one side.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     pub(crate) secret: Key,
 }
@@ -54,6 +55,10 @@ pub struct Connect {
     /// Where the remote side may be, best first. All are tried; the first to answer is used. More may follow by
     /// [`Endpoint::add_path`](crate::Endpoint::add_path).
     pub paths: Vec<Path>,
+    /// What may carry datagrams there, best first; each is asked for by [`Output::Dial`](crate::Output). Empty: only `paths`.
+    pub transports: Vec<Transport>,
+    /// The seat that an earlier process had with the same [`Identity`], to come back to it.
+    pub seat: Option<Seat>,
     /// How long to go on asking before the connection fails with [`Reason::NoAnswer`](crate::Reason), or, if no path has
     /// become known by then, with [`Reason::UnknownHost`](crate::Reason).
     pub timeout: Duration,

@@ -10,6 +10,10 @@
 //!    └── anything is heard ───┘           ├── the remote side broke a rule ──────┘
 //!                                         └── the remote side said goodbye ──► Drained ──► gone
 //! ```
+//!
+//! A client that hears nothing, or whose stream has ended, asks its endpoint to call again. What comes of it is a new connection,
+//! which [inherits](Connection::inherit) everything that belongs to messages from the old one; what belongs to packets (keys,
+//! numbers, acknowledgements, the path's measure) is new.
 
 mod packing;
 #[cfg(test)]
@@ -50,6 +54,19 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How often small messages go on while nothing is acknowledged: the tick of a game.
 const TRICKLE: Duration = Duration::from_millis(15);
 
+/// How long a stream may have ended, without another way having been found, before the game is told.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a connection that uses a stream waits before it looks for something better, and the longest wait.
+const FIRST_UPGRADE: Duration = Duration::from_secs(10);
+const LAST_UPGRADE: Duration = Duration::from_secs(300);
+
+/// How long an outage may be for what was sent in it to come at once without being too fast.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
+
+/// How long a server looks for a lost client of its own accord. After that, the client must call.
+const SEARCH_TIME: Duration = Duration::from_secs(30);
+
 /// With this many packets remembered no more messages are sent, and with twice as many the remote side is one that acknowledges
 /// nothing.
 const MAX_REMEMBERED: usize = 1 << 14;
@@ -83,6 +100,15 @@ pub(crate) struct Opening {
     pub(crate) is_client: bool,
     pub(crate) first_rtt: Duration,
     pub(crate) outbox: Outbox,
+}
+
+/// Why a client's endpoint is to call again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recall {
+    /// Nothing is heard, or the stream has ended.
+    Lost,
+    /// Something better than a stream may have become possible.
+    Upgrade,
 }
 
 /// One connection.
@@ -120,6 +146,17 @@ pub(crate) struct Connection {
     /// None if the remote side may send as fast as it can.
     rates: Option<Box<Rates>>,
     was_too_fast: bool,
+    is_client: bool,
+    /// When the stream that carried us ended; until there is another path, nothing is sent.
+    cut_since: Option<Timestamp>,
+    /// The endpoint calls again already.
+    is_recalling: bool,
+    recall_due: Option<Recall>,
+    /// When to look for something better than a stream, and how long after that to look again.
+    upgrade_at: Option<Timestamp>,
+    upgrade_wait: Duration,
+    /// To tell a client that it has its seat again, and how long it was away; until it has acknowledged something.
+    resumed: Option<Duration>,
 }
 
 impl Connection {
@@ -166,9 +203,123 @@ impl Connection {
             copies: Copies::new(limits.copies),
             carried: Vec::new(),
             has_violated: false,
-            rates: Rates::new(limits.incoming, limits.lost_after + limits.grace).map(Box::new),
+            rates: Rates::new(limits.incoming, limits.lost_after + limits.grace.min(LONGEST_OUTAGE)).map(Box::new),
             was_too_fast: false,
+            is_client,
+            cut_since: None,
+            is_recalling: false,
+            recall_due: None,
+            upgrade_at: None,
+            upgrade_wait: FIRST_UPGRADE,
+            resumed: None,
         }
+    }
+
+    /// Goes on where another connection was: its messages, both ways, and its name. Returns how long it had been lost, if it
+    /// was. What it had under way is sent again.
+    pub(crate) fn inherit(&mut self, now: Timestamp, mut old: Self) -> Option<Duration> {
+        self.inherit_outbox(now, &mut old);
+        self.outbox = old.outbox;
+        self.intake = old.intake;
+        self.is_credit_due = true;
+        self.rates = old.rates;
+        self.stats = ConnectionStats {
+            packets_sent: self.stats.packets_sent + old.stats.packets_sent,
+            packets_received: self.stats.packets_received + old.stats.packets_received,
+            bytes_sent: self.stats.bytes_sent + old.stats.bytes_sent,
+            bytes_received: self.stats.bytes_received + old.stats.bytes_received,
+            bad_packets: self.stats.bad_packets + old.stats.bad_packets,
+            // Those of another handshake are new keys too.
+            keys_renewed: old.stats.keys_renewed + old.session.renewals() + 1,
+            ..old.stats
+        };
+        self.upgrade_wait = old.upgrade_wait;
+        old.lost_since.map(|since| now - since)
+    }
+
+    /// Takes over what another connection has to send to a client that has lost everything: what it had not acknowledged is
+    /// counted from the beginning, for it knows of no earlier ones. Returns since when nothing was heard of it.
+    pub(crate) fn inherit_unheard(&mut self, now: Timestamp, mut old: Self) -> Timestamp {
+        self.inherit_outbox(now, &mut old);
+        self.outbox.take_unheard(now, &old.outbox);
+        old.last_heard
+    }
+
+    fn inherit_outbox(&mut self, now: Timestamp, old: &mut Self) {
+        self.id = old.id;
+        let Self { flight, outbox, .. } = old;
+        flight.give_up_all(now, |carried| {
+            if let Carried::Unit(unit) = carried {
+                outbox.handle_lost(unit);
+            }
+        });
+    }
+
+    /// Tells the client, from the first packet on, that it has its seat again, and how long it was away.
+    pub(crate) fn set_resumed(&mut self, away: Duration) {
+        self.resumed = Some(away);
+    }
+
+    /// Counts how often the remote side had forgotten us.
+    pub(crate) fn set_restarts(&mut self, restarts: u64) {
+        self.stats.restarts = restarts;
+    }
+
+    /// Gives the connection the name that the game knows it by.
+    pub(crate) fn set_id(&mut self, id: ConnectionId) {
+        self.id = id;
+    }
+
+    /// Takes note that a stream has ended. Returns true if it was ours.
+    pub(crate) fn handle_path_closed(&mut self, now: Timestamp, path: Path) -> bool {
+        if path != self.path || self.cut_since.is_some() {
+            return false;
+        }
+        self.cut_since = Some(now);
+        if self.state != State::Open {
+            // Whatever was still to be said cannot be said.
+            self.state = State::Gone;
+        }
+        true
+    }
+
+    /// Returns true if the stream that carried us has ended.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut_since.is_some()
+    }
+
+    /// Returns true if the remote side has ever been heard.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.stats.packets_received > 0
+    }
+
+    /// Returns when the remote side was heard last.
+    pub(crate) fn last_heard(&self) -> Timestamp {
+        self.last_heard
+    }
+
+    /// Looks for something better than a stream from time to time.
+    pub(crate) fn look_for_better(&mut self, now: Timestamp) {
+        self.upgrade_at = Some(now + self.upgrade_wait);
+        self.upgrade_wait = (self.upgrade_wait * 2).min(LAST_UPGRADE);
+    }
+
+    /// Returns why the endpoint is to call again, once.
+    pub(crate) fn take_recall(&mut self) -> Option<Recall> {
+        self.recall_due.take()
+    }
+
+    /// Takes note that the endpoint calls again, or does so no more.
+    pub(crate) fn set_recalling(&mut self, is_recalling: bool) {
+        self.is_recalling = is_recalling;
+    }
+
+    /// Ends the connection without a word to the remote side, which cannot be reached or does not know it.
+    pub(crate) fn give_up(&mut self, reason: Reason, detail: String, inbox: &mut Inbox) {
+        if self.is_open() {
+            inbox.push_event(self.id, Event::Disconnected { reason, detail });
+        }
+        self.state = State::Gone;
     }
 
     pub(crate) fn path(&self) -> Path {
@@ -207,7 +358,7 @@ impl Connection {
             copied: self.outbox.copied,
             queued_bytes: self.outbox.queued_bytes(),
             lossy_dropped: self.stats.lossy_dropped + self.outbox.lossy_dropped(),
-            keys_renewed: self.session.renewals(),
+            keys_renewed: self.stats.keys_renewed + self.session.renewals(),
             ..self.stats.clone()
         }
     }
@@ -397,10 +548,11 @@ impl Connection {
 
     fn handle_chunk(&mut self, now: Timestamp, chunk: &Chunk<'_>, inbox: &mut Inbox) -> Result<(), Violation> {
         match chunk {
-            Chunk::Padding | Chunk::Ping | Chunk::PathCheck(_) => (),
+            Chunk::Padding | Chunk::Ping | Chunk::PathCheck(_) | Chunk::Resumed(_) => (),
             Chunk::PathAnswer(token) => {
                 if let Some(path) = self.roaming.handle_answer(*token) {
                     self.path = path;
+                    self.cut_since = None;
                 }
             }
             Chunk::Ack(ack) => self.handle_ack(now, ack)?,
@@ -477,6 +629,7 @@ impl Connection {
             })
             .ok_or(Violation("an acknowledgement of a packet never sent"))?;
         self.session.handle_acked(ack.largest);
+        self.resumed = None;
         if let Some(sample) = outcome.rtt_sample {
             self.rtt.update(now, sample, ack.delay.min(MAX_LAZY_DELAY * 2));
         }

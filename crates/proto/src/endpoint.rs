@@ -3,6 +3,7 @@
 //! It must not know what a packet carries; that is the connection's.
 
 mod handshakes;
+mod seats;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -11,12 +12,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::acks::Urgency;
-use crate::address::Path;
+use crate::address::{Path, Transport};
 use crate::answer::{Answer, ProvenHello};
 use crate::bans::{Ban, Bans, TooManyBans};
 use crate::call::Call;
 use crate::config::{Connect, EndpointConfig, Key};
-use crate::connection::Connection;
+use crate::connection::{Connection, Recall};
 use crate::cookie::CookieJar;
 use crate::door::Door;
 use crate::inbox::Inbox;
@@ -24,7 +25,9 @@ use crate::message::{Event, Message, SendError};
 use crate::reason::Reason;
 use crate::stats::{ConnectionStats, EndpointStats};
 use crate::time::Timestamp;
-use crate::wire::{Datagram, Introduction, PacketHeader, ParseError};
+use crate::wire::{Datagram, Introduction, PacketHeader, ParseError, Seat};
+
+use seats::ClosedSeats;
 
 /// The low bits of an id that say where its connection is kept; the rest tell it from earlier ones kept there.
 const INDEX_BITS: u32 = 20;
@@ -49,6 +52,15 @@ pub enum Output<'a> {
         path: Path,
         /// The datagram, at most 1200 bytes.
         bytes: &'a [u8],
+    },
+    /// Open new ways of this kind to where this connection called: for each, say so by
+    /// [`add_path`](Endpoint::add_path), or else [`handle_no_path`](Endpoint::handle_no_path); then ask again. It may be asked
+    /// for again later: streams that were opened before have been of no use.
+    Dial {
+        /// Whose.
+        id: ConnectionId,
+        /// Of which kind.
+        transport: Transport,
     },
     /// Nothing to send. Ask again at this moment or after the next input; None: only after the next input.
     Timeout(Option<Timestamp>),
@@ -79,6 +91,14 @@ pub struct Endpoint {
     ready: VecDeque<usize>,
     turn: u32,
     timers: BinaryHeap<Reverse<(Timestamp, usize, ConnectionId)>>,
+    /// Connections that are kept elsewhere than their id says, because they came back by another handshake.
+    moved: BTreeMap<ConnectionId, usize>,
+    /// The seats of those who came in, as long as they can come back; and of those who may not, since this side closed them.
+    tickets: BTreeMap<Seat, ConnectionId>,
+    closed_seats: ClosedSeats,
+    /// Our connections that have lost their way, and the call of each.
+    recalls: BTreeMap<ConnectionId, usize>,
+    dials: VecDeque<(ConnectionId, Transport)>,
     inbox: Inbox,
     outgoing: VecDeque<(Path, Vec<u8>)>,
     payload: Vec<u8>,
@@ -94,6 +114,12 @@ struct Slot {
     answer_key: Option<(Path, u64)>,
     /// The key that the remote side has proven to have, once it is connected.
     remote_key: Option<Key>,
+    /// The seat that the client has, once it is connected.
+    seat: Option<Seat>,
+    /// How we called, to call again.
+    terms: Option<Box<Connect>>,
+    /// Ours is a call for another connection, which has lost its way or looks for a better one.
+    recall: Option<(ConnectionId, Recall)>,
     is_ready: bool,
     /// The earliest entry in the timers that is ours.
     armed: Option<Timestamp>,
@@ -146,6 +172,11 @@ impl Endpoint {
             ready: VecDeque::new(),
             turn: 0,
             timers: BinaryHeap::new(),
+            moved: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            closed_seats: ClosedSeats::default(),
+            recalls: BTreeMap::new(),
+            dials: VecDeque::new(),
             inbox: Inbox::default(),
             outgoing: VecDeque::new(),
             payload: Vec::new(),
@@ -169,16 +200,12 @@ impl Endpoint {
 
     /// Adds a path on which the remote side may be found (a late answer of name resolution). Ignored once connected.
     pub fn add_path(&mut self, now: Timestamp, id: ConnectionId, path: Path) {
-        if let Some(index) = self.index(id) {
-            if let Some(Slot {
-                stage: Stage::Calling(call),
-                ..
-            }) = &mut self.slots[index]
-            {
-                call.add_path(now, path);
-            }
-            self.touch(now, index);
-        }
+        self.with_call(now, id, |call| call.add_path(now, path));
+    }
+
+    /// Takes note that no way of this kind could be opened to where this connection called.
+    pub fn handle_no_path(&mut self, now: Timestamp, id: ConnectionId, transport: Transport) {
+        self.with_call(now, id, |call| call.handle_no_path(now, transport));
     }
 
     /// Takes in one datagram. Never fails: nonsense is counted.
@@ -187,9 +214,12 @@ impl Endpoint {
         self.urgent_datagrams += u64::from(!matches!(datagram_kind, Ok(Datagram::Packet { .. })));
         let is_known = match datagram_kind {
             Ok(Datagram::Packet { header, sealed }) => self.handle_packet(now, path, header, sealed),
-            Ok(Datagram::Hello { token, noise, cookie }) => {
-                self.handle_hello(now, &ProvenHello { path, token, noise }, cookie)
-            }
+            Ok(Datagram::Hello {
+                token,
+                noise,
+                cookie,
+                has_seat,
+            }) => self.handle_hello(now, &ProvenHello { path, token, noise }, cookie, has_seat),
             Ok(Datagram::Cookie { token, cookie }) => self.handle_cookie(now, path, token, cookie),
             Ok(Datagram::Reply { token, noise }) => self.handle_reply(now, path, token, noise),
             Ok(Datagram::Finish { server_id, noise }) => self.handle_finish(now, path, server_id, noise),
@@ -205,6 +235,9 @@ impl Endpoint {
     /// Returns what to do next, handling the timers that are due first.
     pub fn poll_output(&mut self, now: Timestamp) -> Output<'_> {
         self.handle_timers(now);
+        if let Some((id, transport)) = self.dials.pop_front() {
+            return Output::Dial { id, transport };
+        }
         match self.next_datagram(now) {
             Some(path) => Output::Datagram { path, bytes: &self.out },
             None => Output::Timeout(self.next_time()),
@@ -242,7 +275,7 @@ impl Endpoint {
 
     /// Returns true if a datagram may be waiting to be sent: [`poll_output`](Self::poll_output) should be called soon.
     pub fn has_output(&self) -> bool {
-        !self.ready.is_empty() || !self.outgoing.is_empty()
+        !self.ready.is_empty() || !self.outgoing.is_empty() || !self.dials.is_empty()
     }
 
     /// Queues a message on one connection and returns its sequence id. A reliable message on a connection that is still
@@ -397,8 +430,11 @@ impl Endpoint {
             self.urgent_datagrams += u64::from(urgency != Urgency::Lazy);
             self.stats.violations += u64::from(connection.take_violation());
             self.stats.too_fast += u64::from(connection.take_excess());
-            if !connection.is_open() {
+            let (is_open, is_cut) = (connection.is_open(), connection.is_cut());
+            if !is_open {
                 self.forget_established(id);
+            } else if !is_cut && !self.recalls.is_empty() {
+                self.end_search(id);
             }
         }
         self.payload = payload;
@@ -480,8 +516,11 @@ impl Endpoint {
             }
             Stage::Open(connection) => {
                 connection.handle_timeout(now, &mut self.inbox);
-                if !connection.is_open() {
+                let (is_open, recall) = (connection.is_open(), connection.take_recall());
+                if !is_open {
                     self.forget_established(id);
+                } else if let Some(recall) = recall {
+                    self.call_again(now, index, recall);
                 }
             }
         }
@@ -499,6 +538,10 @@ impl Endpoint {
                         outgoing.push_back((path, bytes));
                     }
                 });
+                let public_id = slot.recall.map_or(slot.id, |(id, _)| id);
+                while let Some(transport) = call.poll_dial(now) {
+                    self.dials.push_back((public_id, transport));
+                }
                 self.arm(index);
             }
             Stage::Answering(_) => self.arm(index),
@@ -553,6 +596,17 @@ impl Endpoint {
     fn end(&mut self, now: Timestamp, id: ConnectionId, reason: Reason, detail: &str, is_graceful: bool) {
         let Some(index) = self.index(id) else { return };
         let Some(slot) = &mut self.slots[index] else { return };
+        if let Some((public_id, recall)) = slot.recall {
+            return self.end_recall(now, index, public_id, recall, reason, detail);
+        }
+        if let Some(seat) = slot.seat.filter(|seat| self.tickets.contains_key(seat)) {
+            self.closed_seats.push(seat, reason, detail);
+        }
+        if let Some(call_index) = self.recalls.get(&id).copied() {
+            // The server may have gone over to the new way already.
+            self.say_goodbye_unconfirmed(now, call_index, reason, detail);
+        }
+        let Some(slot) = &mut self.slots[index] else { return };
         match &mut slot.stage {
             Stage::Open(connection) => {
                 if is_graceful {
@@ -580,20 +634,10 @@ impl Endpoint {
         self.inbox.push_event(id, Event::Disconnected { reason, detail });
     }
 
-    fn push_connected(&mut self, id: ConnectionId, remote: Remote, path: Path, is_incoming: bool) {
-        self.established.insert(id);
-        let event = Event::Connected {
-            remote_name: remote.introduction.name,
-            remote_key: remote.key,
-            path,
-            is_incoming,
-        };
-        self.inbox.push_event(id, event);
-    }
-
     /// The game knows, or will learn from its inbox, that this connection is over.
     fn forget_established(&mut self, id: ConnectionId) {
         self.established.remove(&id);
+        self.drop_recall(id);
     }
 
     /// Finds a place for a connection and the id that packets to it will carry.
@@ -615,6 +659,9 @@ impl Endpoint {
             stage,
             answer_key,
             remote_key: None,
+            seat: None,
+            terms: None,
+            recall: None,
             is_ready: false,
             armed: None,
         });
@@ -622,9 +669,22 @@ impl Endpoint {
     }
 
     fn remove(&mut self, index: usize) {
-        let Some(slot) = &self.slots[index] else { return };
+        let Some(slot) = self.vacate(index) else { return };
         self.forget_established(slot.id);
-        let Some(slot) = self.slots[index].take() else { return };
+        self.moved.remove(&slot.id);
+        if let Some(seat) = slot.seat
+            && self.tickets.get(&seat) == Some(&slot.id)
+        {
+            self.tickets.remove(&seat);
+        }
+        if let Some((public_id, _)) = slot.recall {
+            self.forget_recall(public_id);
+        }
+    }
+
+    /// Takes a connection from its place, where nothing of it remains.
+    fn vacate(&mut self, index: usize) -> Option<Slot> {
+        let slot = self.slots[index].take()?;
         if let Some(key) = slot.answer_key {
             self.answers.remove(&key);
             self.door.end(slot.id);
@@ -636,15 +696,16 @@ impl Endpoint {
             self.ready.retain(|&other| other != index);
         }
         self.free.push(index);
+        Some(slot)
     }
 
     fn index(&self, id: ConnectionId) -> Option<usize> {
         let index = (id.0 & (MAX_SLOTS as u64 - 1)) as usize;
-        self.slots
-            .get(index)?
-            .as_ref()
-            .filter(|slot| slot.id == id)
-            .map(|_| index)
+        match self.slots.get(index)? {
+            Some(slot) if slot.id == id => Some(index),
+            _ if self.moved.is_empty() => None,
+            _ => self.moved.get(&id).copied(),
+        }
     }
 
     fn index_of_local_id(&self, local_id: u32) -> Option<usize> {

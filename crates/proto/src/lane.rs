@@ -57,8 +57,8 @@ impl<T> LaneMap<T> {
     }
 
     /// Returns the lanes in the order of their ids.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.lanes.iter().map(|(_, lane)| lane)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LaneId, &T)> {
+        self.lanes.iter().map(|(id, lane)| (*id, lane))
     }
 
     fn place(&self, id: LaneId) -> Result<usize, usize> {

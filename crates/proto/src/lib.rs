@@ -16,6 +16,7 @@
 //! | [`value`] | how deep and how large a plain value is, before anything is made of it |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
+//! | `dialer` | which ways to a remote side are opened, and when |
 //! | [`block`], [`bans`], `door` | one host's addresses; who may not come in; who may begin a handshake now |
 //! | `noise`, `cookie` | its cryptography, the proof of a return path |
 //! | `session`, `replay` | the keys it ends with and their renewal, packets that count once |
@@ -40,6 +41,7 @@ mod connection;
 mod cookie;
 mod copies;
 mod credit;
+mod dialer;
 mod door;
 pub mod endpoint;
 mod flight;
@@ -65,15 +67,16 @@ pub mod time;
 pub mod value;
 pub mod wire;
 
-pub use address::{Address, Path};
+pub use address::{Address, Path, Transport};
 pub use bans::{Ban, Bans, NoBan, TooManyBans};
 pub use block::{Block, NoBlock};
 pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};
 pub use door::HandshakeRate;
 pub use endpoint::{ConnectionId, Endpoint, Output};
-pub use message::{Delivery, Event, Kind, Message, SendError};
+pub use message::{Delivery, Event, Kind, Message, Origin, SendError};
 pub use rates::IncomingRate;
 pub use reason::Reason;
 pub use session::Renewal;
 pub use stats::{ConnectionStats, EndpointStats};
 pub use time::Timestamp;
+pub use wire::Seat;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::address::Path;
 use crate::config::Key;
 use crate::reason::Reason;
+use crate::wire::Seat;
 
 /// How a message is delivered, by two booleans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +95,17 @@ pub const MIN_MESSAGE_SIZE: usize = 64 * 1024;
 /// The largest lossy message, in bytes.
 pub const MAX_LOSSY_SIZE: usize = 64 * 1024;
 
+/// Whether a connection that is made has a past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It has none.
+    New,
+    /// We came back to the seat that we had; [`Event::Resumed`] follows.
+    Resumed,
+    /// The remote side knows nothing of what was: it is as new. What had been sent and not acknowledged is gone.
+    Restarted,
+}
+
 /// What happened on a connection. See [`Endpoint::poll_event`](crate::Endpoint::poll_event).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -107,6 +119,10 @@ pub enum Event {
         path: Path,
         /// True if the remote side called us.
         is_incoming: bool,
+        /// Where we may come back to with the same key, see [`Connect::seat`](crate::Connect); None if the remote side called us.
+        seat: Option<Seat>,
+        /// Whether there is a past.
+        origin: Origin,
     },
     /// A message arrived, whole.
     Message {
@@ -121,8 +137,11 @@ pub enum Event {
         /// The bytes.
         data: Bytes,
     },
-    /// Nothing was heard for [`Limits::lost_after`](crate::Limits); the connection goes on trying.
+    /// Nothing was heard for [`Limits::lost_after`](crate::Limits), or the stream has ended and there is no other yet; the
+    /// connection goes on trying.
     Lost {
+        /// Why: [`Reason::TimedOut`], [`Reason::LinkClosed`] or [`Reason::Restarted`].
+        reason: Reason,
         /// How long it will go on trying before it ends.
         time_left: Duration,
     },

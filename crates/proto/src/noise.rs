@@ -4,6 +4,9 @@
 //! key. The pre-shared key comes last, in the client's final message: one who calls a server learns nothing on which
 //! to guess its password except by asking the server again. Without a password the key is all zeros.
 
+use blake2::Blake2sMac;
+use blake2::digest::Mac;
+use blake2::digest::consts::U32;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
@@ -26,6 +29,13 @@ impl Identity {
     /// Makes an identity from its secret key: 32 bytes of the operating system's randomness, kept secret.
     pub fn from_secret(secret: Key) -> Self {
         Self { secret }
+    }
+
+    /// Returns a key for another purpose, from which this one cannot be found. `label` says which: another one, another key.
+    pub fn derive(&self, label: &[u8]) -> Key {
+        let mut mac = <Blake2sMac<U32> as Mac>::new_from_slice(&self.secret).expect("BLAKE2s takes keys of 32 bytes");
+        mac.update(label);
+        mac.finalize().into_bytes().into()
     }
 
     /// Returns the public key.

@@ -131,7 +131,7 @@ impl Outbox {
         let sizes = self
             .lanes
             .iter()
-            .flat_map(|lane| lane.messages.iter().map(|message| message.data.len()));
+            .flat_map(|(_, lane)| lane.messages.iter().map(|message| message.data.len()));
         sizes.max().filter(|&largest| largest > size)
     }
 
@@ -175,6 +175,28 @@ impl Outbox {
         self.queued_bytes += size + MESSAGE_OVERHEAD;
         self.list(id);
         Ok(sequence_id)
+    }
+
+    /// Queues what another one had and the remote side has not acknowledged, as if it were sent now.
+    pub(crate) fn take_unheard(&mut self, now: Timestamp, old: &Self) {
+        for (id, lane) in old.lanes.iter() {
+            for message in lane
+                .messages
+                .iter()
+                .filter(|message| !matches!(message.state, OutState::Acked))
+            {
+                // It was accepted once; a remote side that accepts less than it did goes without.
+                let _ = self.push(
+                    now,
+                    &Message {
+                        channel: id.channel(),
+                        delivery: id.delivery(),
+                        kind: message.kind,
+                        data: message.data.clone(),
+                    },
+                );
+            }
+        }
     }
 
     /// Returns the reliable bytes not acknowledged yet, with what keeping them takes.

@@ -38,11 +38,15 @@ pub enum Reason {
     Banned,
     /// The other side sent far more than it may, for long.
     TooFast,
+    /// The stream that carried it has ended.
+    LinkClosed,
+    /// The other side does not know the connection any more: it is a new process, or has given it up.
+    Restarted,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Closed,
         Self::Goodbye,
         Self::TimedOut,
@@ -59,6 +63,8 @@ impl Reason {
         Self::TooLarge,
         Self::Banned,
         Self::TooFast,
+        Self::LinkClosed,
+        Self::Restarted,
     ];
 
     /// Returns the name a game sees.
@@ -80,6 +86,8 @@ impl Reason {
             Self::TooLarge => "too large",
             Self::Banned => "banned",
             Self::TooFast => "too fast",
+            Self::LinkClosed => "link closed",
+            Self::Restarted => "restarted",
         }
     }
 
@@ -102,6 +110,8 @@ impl Reason {
             Self::TooLarge => 13,
             Self::Banned => 14,
             Self::TooFast => 15,
+            Self::LinkClosed => 16,
+            Self::Restarted => 17,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct ConnectionStats {
     pub bad_packets: u64,
     /// How often the keys were renewed.
     pub keys_renewed: u64,
+    /// How often the remote side had forgotten us and began anew.
+    pub restarts: u64,
 }
 
 /// Numbers about an endpoint since it was made.

@@ -79,7 +79,7 @@ fn replay(target: &str, seeds: &[(&str, Vec<u8>)], body: fn(&[u8])) {
 mod seeds {
     use std::time::Duration;
 
-    use netplay_proto::wire::{Chunk, Introduction, MessageChunk, Part};
+    use netplay_proto::wire::{Chunk, Introduction, MessageChunk, Part, SeatClaim};
     use netplay_proto::{Delivery, Kind, Timestamp};
 
     use super::bodies::{CLIENT, SERVER, connect, endpoint, outputs};
@@ -166,6 +166,7 @@ mod seeds {
             name: "Ada".into(),
             version: "1".into(),
             message_size: 1 << 24,
+            seat: SeatClaim::Kept([5; 16]),
         }
         .emit(&mut introduction);
         let mut seeds = vec![

@@ -14,7 +14,7 @@ use crate::peer::Peer;
 ///
 /// | what | attributes |
 /// |---|---|
-/// | NETWORK_CONNECTED | peer |
+/// | NETWORK_CONNECTED | peer, reason |
 /// | NETWORK_DATA_IN | peer, channel, data, sequenceid, lossy, reply |
 /// | NETWORK_LOST | peer, reason, seconds_left |
 /// | NETWORK_RESUMED | peer, seconds |
@@ -36,7 +36,9 @@ pub(crate) struct Event {
 }
 
 pub(crate) enum Body {
-    Connected,
+    Connected {
+        reason: &'static str,
+    },
     DataIn {
         channel: u8,
         kind: Kind,
@@ -47,6 +49,7 @@ pub(crate) enum Body {
         reply: Option<Py<PyAny>>,
     },
     Lost {
+        reason: &'static str,
         seconds_left: f64,
     },
     Resumed {
@@ -77,7 +80,7 @@ impl Body {
     /// The place in the list of `What`, and the name.
     const fn what(&self) -> (usize, &'static str) {
         match self {
-            Self::Connected => (0, "NETWORK_CONNECTED"),
+            Self::Connected { .. } => (0, "NETWORK_CONNECTED"),
             Self::DataIn { .. } => (1, "NETWORK_DATA_IN"),
             Self::Lost { .. } => (2, "NETWORK_LOST"),
             Self::Resumed { .. } => (3, "NETWORK_RESUMED"),
@@ -87,9 +90,6 @@ impl Body {
         }
     }
 }
-
-/// The reason of a NETWORK_LOST: nothing was heard.
-const LOST_REASON: &str = netplay_io::Reason::TimedOut.name();
 
 impl Event {
     fn missing(&self, name: &str) -> PyErr {
@@ -198,7 +198,9 @@ impl Event {
         }
     }
 
-    /// Why, in one of these words:
+    /// Why, in one of these words. Of a NETWORK_CONNECTED: "" for a new peer, "resumed" (the seat of an earlier run, see
+    /// `connect(resume=)`), "restarted" (the server does not know us any more: everything begins anew). Of a NETWORK_LOST:
+    /// "timeout", "link closed", "restarted". Of a NETWORK_DISCONNECTED:
     ///
     /// "closed" (by this side), "goodbye" (by the other side), "timeout" (nothing was heard any more), "no answer",
     /// "unknown host" (the name has no address), "full", "wrong password", "wrong version" (of the game),
@@ -212,9 +214,8 @@ impl Event {
     #[getter]
     fn reason(&self) -> PyResult<&str> {
         match &self.body {
-            Body::Disconnected { reason, .. } => Ok(reason),
+            Body::Disconnected { reason, .. } | Body::Lost { reason, .. } | Body::Connected { reason } => Ok(reason),
             Body::Answer { reason, .. } => Ok(reason),
-            Body::Lost { .. } => Ok(LOST_REASON),
             _ => Err(self.missing("reason")),
         }
     }
@@ -241,7 +242,7 @@ impl Event {
     #[getter]
     fn seconds_left(&self) -> PyResult<f64> {
         match &self.body {
-            Body::Lost { seconds_left } => Ok(*seconds_left),
+            Body::Lost { seconds_left, .. } => Ok(*seconds_left),
             _ => Err(self.missing("seconds_left")),
         }
     }
@@ -261,7 +262,7 @@ impl Event {
         attributes.set_item(intern!(py, "what"), &self.what)?;
         attributes.set_item(intern!(py, "peer"), &self.peer)?;
         match &self.body {
-            Body::Connected => {}
+            Body::Connected { reason } => attributes.set_item(intern!(py, "reason"), reason)?,
             Body::DataIn {
                 channel,
                 data,
@@ -276,8 +277,8 @@ impl Event {
                 attributes.set_item(intern!(py, "lossy"), is_lossy)?;
                 attributes.set_item(intern!(py, "reply"), Self::reply_object(py, reply.as_ref())?)?;
             }
-            Body::Lost { seconds_left } => {
-                attributes.set_item(intern!(py, "reason"), LOST_REASON)?;
+            Body::Lost { reason, seconds_left } => {
+                attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "seconds_left"), seconds_left)?;
             }
             Body::Resumed { seconds } => attributes.set_item(intern!(py, "seconds"), seconds)?,
@@ -330,7 +331,8 @@ impl Event {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let peer = self.peer.bind(py).str()?.to_string_lossy().into_owned();
         let rest = match &self.body {
-            Body::Connected => String::new(),
+            Body::Connected { reason: "" } => String::new(),
+            Body::Connected { reason } => format!(": {reason}"),
             Body::DataIn {
                 channel,
                 data,
@@ -344,7 +346,7 @@ impl Event {
                     shortened(&data.bind(py).repr()?.to_string_lossy())
                 )
             }
-            Body::Lost { seconds_left } => format!(", {seconds_left:.1} s left"),
+            Body::Lost { reason, seconds_left } => format!(": {reason}, {seconds_left:.1} s left"),
             Body::Resumed { seconds } => format!(" after {seconds:.1} s"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),

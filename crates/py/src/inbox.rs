@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netplay_io::{Event as IoEvent, Kind, ListenerId, PeerEvent, PeerId, Reason};
+use netplay_io::{Event as IoEvent, Kind, ListenerId, Origin, PeerEvent, PeerId, Reason};
 use pyo3::prelude::*;
 
 use crate::data::{Unreadable, to_object};
@@ -179,14 +179,22 @@ fn body_of(
         IoEvent::Connected {
             remote_name,
             remote_key,
+            seat,
+            origin,
             ..
         } => {
-            peer.set_connected(&remote_name, &remote_key);
-            Some(Body::Connected)
+            peer.set_connected(&remote_name, &remote_key, seat);
+            let reason = match origin {
+                Origin::New => "",
+                Origin::Resumed => "resumed",
+                Origin::Restarted => Reason::Restarted.name(),
+            };
+            Some(Body::Connected { reason })
         }
-        IoEvent::Lost { time_left } => {
+        IoEvent::Lost { reason, time_left } => {
             peer.set_state(State::Lost);
             Some(Body::Lost {
+                reason: reason.name(),
                 seconds_left: time_left.as_secs_f64(),
             })
         }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use netplay_io::{ListenerId, ListenerInfo};
+use netplay_io::{ListenerId, ListenerInfo, Transport};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::open::Open;
-use crate::peer::Peer;
+use crate::peer::{Peer, hex};
 
 /// An open door: peers can connect until it is closed.
 #[pyclass(frozen, weakref, module = "netplay")]
@@ -17,11 +17,25 @@ pub(crate) struct Listener {
     url: String,
     addresses: Vec<String>,
     key: String,
+    transports: Vec<&'static str>,
+    certificate: Option<String>,
 }
 
 impl Listener {
     pub(crate) fn new(py: Python<'_>, open: &Arc<Open>, info: ListenerInfo, key: String) -> PyResult<Py<Self>> {
-        let ListenerInfo { id, url, addresses, .. } = info;
+        let ListenerInfo {
+            id,
+            url,
+            addresses,
+            transports,
+            certificate,
+        } = info;
+        let name = |transport: &Transport| match transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Ws => "ws",
+            Transport::Wss => "wss",
+        };
         Py::new(
             py,
             Self {
@@ -30,6 +44,8 @@ impl Listener {
                 url,
                 addresses,
                 key,
+                transports: transports.iter().map(name).collect(),
+                certificate: certificate.as_ref().map(hex),
             },
         )
     }
@@ -55,6 +71,19 @@ impl Listener {
         &self.key
     }
 
+    /// By what players can come: of "udp", "tcp", "ws" and "wss"; empty for local://.
+    #[getter]
+    fn transports<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, &self.transports)
+    }
+
+    /// The SHA-256 of the certificate for play+wss:// as 64 hexadecimal digits, which `#cert=` in a player's URL pins; None where
+    /// that is not served.
+    #[getter]
+    fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
+    }
+
     /// The peers that came in by this listener and have not ended, in the order they came.
     #[getter]
     fn peers(&self, py: Python<'_>) -> Vec<Py<Peer>> {
@@ -68,7 +97,10 @@ impl Listener {
     /// Returns:
     ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "handshakes_limited" (not answered because their
     ///     address asked too often), "banned" (refused or closed), "violations", "too_fast" (peers closed), "datagrams_received",
-    ///     "datagrams_sent", "receive_errors" and "send_errors".
+    ///     "datagrams_sent", "receive_errors", "send_errors", "streams" (of TCP, open now), "streams_accepted", "streams_refused"
+    ///     (closed because too many said nothing), "streams_idle" (closed because nobody used them for five seconds),
+    ///     "stream_errors" (closed because what came was no netplay), "stream_dropped" (datagrams for which a stream had no
+    ///     room) and "accept_errors" (the operating system had no room for one more).
     ///
     /// Raises:
     ///     Nothing.
@@ -95,6 +127,13 @@ impl Listener {
         stats.set_item("datagrams_sent", numbers.sockets.datagrams_sent)?;
         stats.set_item("receive_errors", numbers.sockets.receive_errors)?;
         stats.set_item("send_errors", numbers.sockets.send_errors)?;
+        stats.set_item("streams", numbers.streams)?;
+        stats.set_item("streams_accepted", numbers.sockets.streams_accepted)?;
+        stats.set_item("streams_refused", numbers.sockets.streams_refused)?;
+        stats.set_item("streams_idle", numbers.sockets.streams_idle)?;
+        stats.set_item("stream_errors", numbers.sockets.stream_errors)?;
+        stats.set_item("stream_dropped", numbers.sockets.stream_dropped)?;
+        stats.set_item("accept_errors", numbers.sockets.accept_errors)?;
         Ok(stats)
     }
 

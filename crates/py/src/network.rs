@@ -1,10 +1,13 @@
 //! The base of the Python class `Network`: sending, taking, and opening and closing what it holds.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use netplay_io::{Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Target};
+use netplay_io::{
+    Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, Target, Transport,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -166,7 +169,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -180,6 +183,9 @@ impl Network {
         max_rate: Option<u64>,
         send_rate: Option<u64>,
         copies: f64,
+        grace: f64,
+        transports: Option<Vec<String>>,
+        certificate: Option<(PathBuf, PathBuf)>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -190,6 +196,8 @@ impl Network {
             password,
             max_peers,
             identity,
+            transports: transports.map(to_transports).transpose()?,
+            certificate,
             limits: Limits {
                 incoming: IncomingRate {
                     messages: max_messages,
@@ -197,6 +205,7 @@ impl Network {
                 },
                 send_rate,
                 copies,
+                grace: duration(grace),
                 ..Limits::default()
             },
         };
@@ -208,7 +217,7 @@ impl Network {
         Ok(listener)
     }
 
-    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, pinned_key))]
+    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, grace, pinned_key, secret_key, seat))]
     #[allow(clippy::too_many_arguments)]
     fn _connect(
         &self,
@@ -220,11 +229,15 @@ impl Network {
         timeout: f64,
         send_rate: Option<u64>,
         copies: f64,
+        grace: f64,
         pinned_key: Option<Key>,
+        secret_key: Option<Key>,
+        seat: Option<Seat>,
     ) -> PyResult<Py<Peer>> {
         let limits = Limits {
             send_rate,
             copies,
+            grace: duration(grace),
             ..Limits::default()
         };
         let options = ConnectOptions {
@@ -233,6 +246,8 @@ impl Network {
             password,
             timeout: duration(timeout),
             pinned_key,
+            identity: secret_key.map(Identity::from_secret),
+            seat,
             limits,
         };
         let open = self.opened();
@@ -317,12 +332,23 @@ impl Network {
 
     /// Says goodbye to everybody, waits up to `linger` seconds until all know, and lets go of everything.
     fn _close(&self, py: Python<'_>, linger: f64) {
+        self.let_go(py, |open| open.io.close(duration(linger)));
+    }
+
+    /// Lets go of everything without a word to anybody, so that seats elsewhere are kept for the next process.
+    fn _vanish(&self, py: Python<'_>) {
+        self.let_go(py, |open| open.io.vanish());
+    }
+}
+
+impl Network {
+    fn let_go(&self, py: Python<'_>, close: impl FnOnce(&Open) + Send) {
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
         self.is_used.store(false, Relaxed);
         self.inbox.clear();
         if let Some(open) = open {
             open.forget_all();
-            py.detach(|| open.io.close(duration(linger)));
+            py.detach(|| close(&open));
         }
     }
 }
@@ -362,6 +388,19 @@ pub(crate) fn _generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 #[pyfunction]
 pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
     netplay_proto::value::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
+}
+
+fn to_transports(names: Vec<String>) -> PyResult<Vec<Transport>> {
+    let to_transport = |name: String| match name.as_str() {
+        "udp" => Ok(Transport::Udp),
+        "tcp" => Ok(Transport::Tcp),
+        "ws" => Ok(Transport::Ws),
+        "wss" => Ok(Transport::Wss),
+        _ => Err(PyValueError::new_err(format!(
+            "{name:?} is no transport; there are \"udp\", \"tcp\", \"ws\" and \"wss\""
+        ))),
+    };
+    names.into_iter().map(to_transport).collect()
 }
 
 fn read_ban(who: &str) -> PyResult<Ban> {

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use netplay_io::{Key, ListenerId, PeerId, PeerStats};
+use netplay_io::{Key, ListenerId, PeerId, PeerStats, Seat};
 use netplay_proto::value::measure;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::data::{to_channel, to_message};
@@ -48,6 +48,8 @@ pub(crate) struct Peer {
     url: String,
     state: AtomicU8,
     remote: OnceLock<(String, Key)>,
+    /// Where we may come back to, by the last handshake.
+    seat: Mutex<Option<Seat>>,
     data: Py<PyDict>,
     last_stats: Mutex<PeerStats>,
 }
@@ -69,6 +71,7 @@ impl Peer {
             url,
             state: AtomicU8::new(State::Connecting as u8),
             remote: OnceLock::new(),
+            seat: Mutex::default(),
             data: PyDict::new(py).unbind(),
             last_stats: Mutex::default(),
         };
@@ -76,7 +79,8 @@ impl Peer {
     }
 
     /// Takes in what a finished handshake told.
-    pub(crate) fn set_connected(&self, name: &str, key: &Key) {
+    pub(crate) fn set_connected(&self, name: &str, key: &Key, seat: Option<Seat>) {
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = seat;
         // The first handshake stands; there is no second one for a peer.
         let _ = self.remote.set((printable(name), *key));
         self.set_state(State::Connected);
@@ -198,6 +202,13 @@ impl Peer {
     #[getter]
     fn key(&self) -> Option<String> {
         self.remote.get().map(|(_, key)| hex(key))
+    }
+
+    /// Where this side may come back to after a restart, with the key pair it called by; None for an incoming peer.
+    #[getter]
+    fn _seat<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let seat = *self.seat.lock().unwrap_or_else(PoisonError::into_inner);
+        seat.map(|seat| PyBytes::new(py, &seat))
     }
 
     /// A dict of the game's own; netplay never looks into it.
@@ -374,7 +385,7 @@ impl Peer {
     fn _host(&self, py: Python<'_>) -> Option<String> {
         let address = self.numbers(py).address;
         let address = match address.as_str() {
-            "" => self.url.strip_prefix("play://").filter(|_| self.listener.is_some())?,
+            "" => self.url.split_once("://").filter(|_| self.listener.is_some())?.1,
             address => address,
         };
         let address: SocketAddr = address.parse().ok()?;

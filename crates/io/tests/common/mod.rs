@@ -117,6 +117,8 @@ pub fn listen_options() -> ListenOptions {
         max_peers: 64,
         identity: Identity::from_secret(generate_key().unwrap()),
         limits: Limits::default(),
+        transports: None,
+        certificate: None,
     }
 }
 

@@ -313,7 +313,7 @@ impl Conversation {
                 .iter_mut()
                 .filter_map(|side| match side.endpoint.poll_output(self.now) {
                     Output::Timeout(when) => when,
-                    Output::Datagram { .. } => unreachable!("all was carried"),
+                    other => unreachable!("all was carried, but {other:?}"),
                 });
             let next = next.min().unwrap_or(end);
             let is_quiet = self.sides.iter().all(|side| side.incoming.is_empty());

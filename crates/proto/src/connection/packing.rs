@@ -13,7 +13,7 @@ use crate::wire::{Chunk, FRAGMENT_SIZE, MAX_DATAGRAM, MessageChunk, PacketHeader
 impl Connection {
     /// Writes the next packet and returns its path; None if there is nothing to send now.
     pub(crate) fn poll_packet(&mut self, now: Timestamp, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Path> {
-        if self.state == State::Gone || self.is_quiet(now) {
+        if self.state == State::Gone || self.cut_since.is_some() || self.is_quiet(now) {
             return None;
         }
         payload.clear();
@@ -23,6 +23,11 @@ impl Connection {
             return Some(path);
         }
         let room = MAX_DATAGRAM - PacketHeader::MAX_LEN - TAG_LEN;
+        // In every packet, and no reason for one.
+        if let Some(away) = self.resumed {
+            Chunk::Resumed(away).emit(payload);
+        }
+        let prefix_len = payload.len();
         if self.acks.has_news()
             && let Some(largest) = self.acks.emit(now, payload)
         {
@@ -47,7 +52,7 @@ impl Connection {
         if urgency == Urgency::None {
             // A long one that left no room for what waits goes now, and what waits in the next.
             let is_in_the_way = ack_len > room - FRAGMENT_SIZE - MessageChunk::MAX_HEADER && !is_app_limited;
-            if ack_len == 0 || (!is_in_the_way && self.acks.due().is_none_or(|due| due > now)) {
+            if ack_len == prefix_len || (!is_in_the_way && self.acks.due().is_none_or(|due| due > now)) {
                 return None;
             }
             if self.acks.has_many_ranges() && now - self.last_ping > self.rtt.smoothed() {
@@ -59,7 +64,7 @@ impl Connection {
         if urgency != Urgency::None {
             self.probes_due = self.probes_due.saturating_sub(1);
         }
-        if ack_len > 0 {
+        if ack_len > prefix_len {
             self.acks.handle_sent();
         }
         self.seal(now, payload, urgency, is_app_limited, out);

@@ -1,6 +1,6 @@
 //! What a connection does of its own accord, and when.
 
-use super::{Connection, State};
+use super::{Connection, PATIENCE, Recall, SEARCH_TIME, State};
 use crate::flight::Carried;
 use crate::inbox::Inbox;
 use crate::message::Event;
@@ -25,12 +25,14 @@ enum Timer {
     KeepAlive,
     /// When to tell the game that nothing is heard, and later to give up.
     Silence,
+    /// When to call again.
+    Recall,
     /// When to end a flush, a goodbye or its echo.
     Close,
 }
 
 impl Timer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Ack,
         Self::Loss,
         Self::Probe,
@@ -38,6 +40,7 @@ impl Timer {
         Self::Pace,
         Self::KeepAlive,
         Self::Silence,
+        Self::Recall,
         Self::Close,
     ];
 }
@@ -63,6 +66,7 @@ impl Connection {
             self.timer(Timer::Pace),
             self.timer(Timer::KeepAlive),
             self.timer(Timer::Silence),
+            self.timer(Timer::Recall),
             self.timer(Timer::Close),
         ];
         timers.into_iter().flatten().min()
@@ -71,27 +75,53 @@ impl Connection {
     #[inline(always)]
     fn timer(&self, timer: Timer) -> Option<Timestamp> {
         let is_talking = !matches!(self.state, State::Drained { .. } | State::Gone);
+        if self.cut_since.is_some() && !matches!(timer, Timer::Silence | Timer::Recall | Timer::Close) {
+            return None;
+        }
         match timer {
             // An acknowledgement that is due now goes with the next packet; its time is no reason to wake up again.
             Timer::Ack => self.acks.due(),
             Timer::Loss => self.flight.loss_time().filter(|_| is_talking),
-            Timer::Probe if is_talking && self.flight.loss_time().is_none() => self.flight.probe_time(&self.rtt),
+            Timer::Probe if is_talking && self.flight.loss_time().is_none() => {
+                self.flight.probe_time(&self.rtt).filter(|&due| self.is_searching(due))
+            }
             Timer::Copies if self.is_sending() => self.copies.deadline().map(|due| due.max(self.pacer.free_at())),
             Timer::Pace if self.is_sending() && self.is_paced && self.outbox.has_work(Allowed::ALL) => {
                 Some(self.pacer.free_at())
             }
             Timer::KeepAlive if self.state == State::Open && self.flight.is_empty() => {
-                Some(self.last_heard.max(self.last_ping) + self.keep_alive)
+                Some(self.last_heard.max(self.last_ping) + self.keep_alive).filter(|&due| self.is_searching(due))
             }
             Timer::Silence if self.state == State::Open => Some(match self.lost_since {
-                None => self.last_heard + self.limits.lost_after,
+                None => {
+                    let lost_at = self.last_heard + self.limits.lost_after;
+                    self.cut_since.map_or(lost_at, |since| lost_at.min(since + PATIENCE))
+                }
                 Some(since) => since + self.limits.lost_after + self.limits.grace,
             }),
+            Timer::Recall if self.state == State::Open && self.is_client && !self.is_recalling => {
+                let silent_at = Some(self.last_heard + self.limits.lost_after * 2 / 3);
+                [self.cut_since, silent_at, self.upgrade_at].into_iter().flatten().min()
+            }
             Timer::Close => match &self.state {
                 State::Flushing { until, .. } | State::Closing { until, .. } | State::Drained { until } => Some(*until),
                 State::Open | State::Gone => None,
             },
-            Timer::Probe | Timer::Copies | Timer::Pace | Timer::KeepAlive | Timer::Silence => None,
+            Timer::Probe | Timer::Copies | Timer::Pace | Timer::KeepAlive | Timer::Silence | Timer::Recall => None,
+        }
+    }
+
+    /// Returns false for a server once it has looked for a lost client long enough by then.
+    fn is_searching(&self, due: Timestamp) -> bool {
+        self.is_client || self.lost_since.is_none_or(|since| due < since + SEARCH_TIME)
+    }
+
+    /// Tells the game that nothing is heard.
+    pub(crate) fn lose(&mut self, reason: Reason, inbox: &mut Inbox) {
+        if self.lost_since.is_none() {
+            self.lost_since = Some(self.last_heard);
+            let time_left = self.limits.grace;
+            inbox.push_event(self.id, Event::Lost { reason, time_left });
         }
     }
 
@@ -118,13 +148,18 @@ impl Connection {
                 self.is_ping_due = true;
             }
             Timer::Silence if self.lost_since.is_none() => {
-                self.lost_since = Some(self.last_heard);
-                inbox.push_event(
-                    self.id,
-                    Event::Lost {
-                        time_left: self.limits.grace,
-                    },
-                );
+                let reason = if self.cut_since.is_some() {
+                    Reason::LinkClosed
+                } else {
+                    Reason::TimedOut
+                };
+                self.lose(reason, inbox);
+            }
+            Timer::Recall => {
+                let is_upgrade = self.cut_since.is_none() && now < self.last_heard + self.limits.lost_after * 2 / 3;
+                self.is_recalling = true;
+                self.upgrade_at = None;
+                self.recall_due = Some(if is_upgrade { Recall::Upgrade } else { Recall::Lost });
             }
             Timer::Silence => {
                 let silence = now - self.last_heard;

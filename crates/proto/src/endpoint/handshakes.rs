@@ -2,18 +2,19 @@
 
 use rand_core::Rng;
 
+use super::seats::Predecessor;
 use super::{Endpoint, MAX_SLOTS, Remote, Slot, Stage};
-use crate::address::Path;
+use crate::address::{Path, Transport};
 use crate::answer::{Answer, Finished, ProvenHello};
 use crate::call::Answered;
 use crate::config::Key;
 use crate::connection::{Connection, Opening};
-use crate::message::{Event, MAX_RELIABLE_SIZE, MIN_MESSAGE_SIZE};
+use crate::message::{Event, MAX_RELIABLE_SIZE, MIN_MESSAGE_SIZE, Origin};
 use crate::noise::NotAuthentic;
 use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::time::Timestamp;
-use crate::wire::{COOKIE_LEN, Chunk, Datagram, Introduction, PROTOCOL_VERSION, printable};
+use crate::wire::{COOKIE_LEN, Chunk, Datagram, Introduction, PROTOCOL_VERSION, Seat, SeatClaim, printable};
 
 /// What a handshake with a wrong password costs its host beside its own, in handshakes: who guesses has few guesses.
 const WRONG_PASSWORD_COST: u32 = 8;
@@ -26,23 +27,102 @@ impl Endpoint {
         };
         if let Stage::Confirming(call, mut connection, remote) = slot.stage {
             self.calls.remove(&call.token);
-            let refusal = Chunk::parse_all(payload).find_map(|chunk| match chunk {
-                Ok(Chunk::Close { reason, detail }) => Some((reason, printable(detail))),
-                _ => None,
-            });
+            let (claim, is_new) = (call.claim(), call.is_new());
+            slot.terms = Some(Box::new(call.options()));
+            // Until its connection is put in its place.
+            slot.stage = Stage::Calling(call);
+            let mut refusal = None;
+            let mut resumed = None;
+            for chunk in Chunk::parse_all(payload) {
+                match chunk {
+                    Ok(Chunk::Close { reason, detail }) => refusal = Some((reason, printable(detail))),
+                    Ok(Chunk::Resumed(away)) => resumed = Some(away),
+                    _ => (),
+                }
+            }
+            let recall = slot.recall.take();
             if let Some((reason, detail)) = refusal {
                 let reason = Reason::from_remote(reason);
-                self.inbox.push_event(slot.id, Event::Disconnected { reason, detail });
+                match recall {
+                    Some((id, recall)) => {
+                        self.forget_recall(id);
+                        self.refuse_recall(now, id, recall, reason, &detail);
+                    }
+                    None => self.inbox.push_event(slot.id, Event::Disconnected { reason, detail }),
+                }
                 // What follows is only the acknowledgement.
                 connection.mute();
             } else {
                 slot.remote_key = Some(remote.key);
-                self.push_connected(slot.id, *remote, connection.path(), false);
+                slot.seat = match (remote.introduction.seat, claim) {
+                    // It is still the one that we came back to.
+                    (_, SeatClaim::Fresh(seat) | SeatClaim::Kept(seat)) if resumed.is_some() => Some(seat),
+                    (SeatClaim::Fresh(seat) | SeatClaim::Kept(seat), _) => Some(seat),
+                    (SeatClaim::None, _) => None,
+                };
                 connection.handle_confirmed(now);
+                if connection.path().remote.is_stream() && slot.has_better_than_stream() {
+                    connection.look_for_better(now);
+                }
+                match recall.and_then(|(id, _)| Some((id, self.take_place(id, index)?))) {
+                    Some((id, old)) => {
+                        slot.id = id;
+                        slot.armed = None;
+                        self.go_on(now, &mut slot, &mut connection, *remote, old, resumed.is_some());
+                    }
+                    None => {
+                        let origin = match resumed {
+                            _ if is_new => Origin::New,
+                            Some(_) => Origin::Resumed,
+                            None => Origin::Restarted,
+                        };
+                        self.established.insert(slot.id);
+                        self.push_connected(&slot, *remote, connection.path(), origin);
+                        if let Some(after) = resumed.filter(|_| !is_new) {
+                            self.inbox.push_event(slot.id, Event::Resumed { after });
+                        }
+                    }
+                }
             }
             slot.stage = Stage::Open(connection);
         }
         self.slots[index] = Some(slot);
+    }
+
+    /// Ours has its way again, or the server has forgotten it and it begins anew under the same id.
+    fn go_on(
+        &mut self,
+        now: Timestamp,
+        slot: &mut Slot,
+        connection: &mut Connection,
+        remote: Remote,
+        mut old: Predecessor,
+        is_resumed: bool,
+    ) {
+        slot.terms = old.terms.or(slot.terms.take());
+        connection.set_id(slot.id);
+        if is_resumed {
+            slot.seat = old.seat;
+            if let Some(after) = connection.inherit(now, old.connection) {
+                self.inbox.push_event(slot.id, Event::Resumed { after });
+            }
+        } else {
+            old.connection.lose(Reason::Restarted, &mut self.inbox);
+            connection.set_restarts(old.connection.stats().restarts + 1);
+            self.push_connected(slot, remote, connection.path(), Origin::Restarted);
+        }
+    }
+
+    fn push_connected(&mut self, slot: &Slot, remote: Remote, path: Path, origin: Origin) {
+        let event = Event::Connected {
+            remote_name: remote.introduction.name,
+            remote_key: remote.key,
+            path,
+            is_incoming: slot.answer_key.is_some(),
+            seat: slot.seat.filter(|_| slot.answer_key.is_none()),
+            origin,
+        };
+        self.inbox.push_event(slot.id, event);
     }
 
     pub(super) fn handle_hello(
@@ -50,6 +130,7 @@ impl Endpoint {
         now: Timestamp,
         hello: &ProvenHello<'_>,
         cookie: Option<&[u8; COOKIE_LEN]>,
+        has_seat: bool,
     ) -> bool {
         let Some(accept) = &self.config.accept else {
             return false;
@@ -70,12 +151,16 @@ impl Endpoint {
             }
             return true;
         }
-        if self.seats.len() >= accept.max_peers {
+        // Who says that it has a seat must prove it first.
+        if self.seats.len() >= accept.max_peers && !has_seat {
             let detail = format!("all {} places are taken", accept.max_peers);
             self.push_refusal(hello.path, hello.token, Reason::Full, &detail);
             return true;
         }
-        if !cookie.is_some_and(|cookie| self.cookies.check(now, hello.path, hello.token, cookie)) {
+        // Whoever opened a stream has shown where it is.
+        if !hello.path.remote.is_stream()
+            && !cookie.is_some_and(|cookie| self.cookies.check(now, hello.path, hello.token, cookie))
+        {
             let cookie = self.cookies.make(now, hello.path, hello.token);
             let mut bytes = Vec::new();
             Datagram::Cookie {
@@ -103,10 +188,11 @@ impl Endpoint {
             return true;
         }
         let (identity, size) = (self.config.identity.clone(), self.config.limits.message_size);
-        let seed = self.seed();
+        let (seed, mut seat) = (self.seed(), Seat::default());
+        self.random.fill_bytes(&mut seat);
         let key = (hello.path, hello.token);
         let (index, local_id) = self.allocate();
-        let Some(mut answer) = Answer::new(now, hello, &accept, &identity, size, local_id, seed) else {
+        let Some(mut answer) = Answer::new(now, hello, &accept, &identity, size, local_id, seat, seed) else {
             self.free.push(index);
             return false;
         };
@@ -151,6 +237,8 @@ impl Endpoint {
         let id = slot.id;
         match call.handle_reply(now, path, noise) {
             Answered::Nothing => (),
+            // Somebody else is there now, or says so; it may be the server's place again.
+            Answered::KeyChanged(_) if slot.recall.is_some() => self.ask_anew(now, index),
             Answered::KeyChanged(key) => {
                 let detail = format!("the server's key is now {}", hex(&key));
                 self.end(now, id, Reason::KeyChanged, &detail, false);
@@ -211,7 +299,7 @@ impl Endpoint {
             }
             _ => return false,
         };
-        let (id, token) = (slot.id, answer.token);
+        let (id, token, offered) = (slot.id, answer.token, answer.seat);
         match answer.finish(now, noise) {
             Err(NotAuthentic) => {
                 // Once for each handshake: what is repeated tells the client nothing more.
@@ -237,29 +325,16 @@ impl Endpoint {
                     first_rtt,
                     outbox: Outbox::new(message_limit(&introduction)),
                 };
-                let mut connection = Box::new(Connection::new(opening, &self.config.limits));
-                match self.objection(now, path, &remote_key, &introduction) {
-                    Some((reason, detail)) => {
-                        self.stats.refused += 1;
-                        self.stats.banned += u64::from(reason == Reason::Banned);
-                        connection.refuse(now, reason, &detail);
-                    }
-                    None => {
-                        self.seats.insert(id);
-                        self.push_connected(
-                            id,
-                            Remote {
-                                key: remote_key,
-                                introduction,
-                            },
-                            path,
-                            true,
-                        );
-                    }
-                }
-                if let Some(slot) = &mut self.slots[index] {
+                let connection = Box::new(Connection::new(opening, &self.config.limits));
+                let remote = Remote {
+                    key: remote_key,
+                    introduction,
+                };
+                if let Some(mut slot) = self.slots[index].take() {
                     slot.remote_key = Some(remote_key);
+                    let connection = self.let_in(now, index, &mut slot, connection, remote, offered);
                     slot.stage = Stage::Open(connection);
+                    self.slots[index] = Some(slot);
                 }
                 self.touch(now, index);
             }
@@ -267,16 +342,57 @@ impl Endpoint {
         true
     }
 
-    /// Returns why a client that has proven itself may not come in.
-    fn objection(
-        &self,
+    /// Lets a client in that has proven itself: as new, or back to its seat; or tells it why not.
+    fn let_in(
+        &mut self,
         now: Timestamp,
-        path: Path,
-        remote_key: &Key,
-        introduction: &Introduction,
-    ) -> Option<(Reason, String)> {
+        index: usize,
+        slot: &mut Slot,
+        mut connection: Box<Connection>,
+        remote: Remote,
+        offered: Seat,
+    ) -> Box<Connection> {
+        let (path, claim) = (connection.path(), remote.introduction.seat);
+        let owner = self.seat_owner(claim, &remote.key);
+        if let Some((reason, detail)) = self.objection(now, path, &remote, owner.is_some()) {
+            self.stats.refused += 1;
+            self.stats.banned += u64::from(reason == Reason::Banned);
+            connection.refuse(now, reason, &detail);
+            return connection;
+        }
+        let Some((id, old)) = owner.and_then(|id| Some((id, self.take_place(id, index)?))) else {
+            self.seats.insert(slot.id);
+            self.established.insert(slot.id);
+            self.tickets.insert(offered, slot.id);
+            slot.seat = Some(offered);
+            self.push_connected(slot, remote, path, Origin::New);
+            return connection;
+        };
+        slot.id = id;
+        slot.armed = None;
+        slot.seat = old.seat;
+        connection.set_id(id);
+        let mut old = old.connection;
+        connection.set_resumed(now - old.last_heard());
+        if matches!(claim, SeatClaim::Kept(_)) || !old.has_heard() {
+            // All that a client who has never known that it was in can have is nothing, and nothing is what it was told.
+            if let Some(after) = connection.inherit(now, old) {
+                self.inbox.push_event(id, Event::Resumed { after });
+            }
+        } else {
+            // The game must hear of it, even if nobody had missed the client yet: it knows nothing of what was.
+            old.lose(Reason::Restarted, &mut self.inbox);
+            let after = now - connection.inherit_unheard(now, old);
+            self.inbox.push_event(id, Event::Resumed { after });
+        }
+        connection
+    }
+
+    /// Returns why a client that has proven itself may not come in.
+    fn objection(&self, now: Timestamp, path: Path, remote: &Remote, has_seat: bool) -> Option<(Reason, String)> {
+        let introduction = &remote.introduction;
         let accept = self.config.accept.as_ref()?;
-        if self.bans.has_key(now, remote_key) || self.bans.has_address(now, path.remote) {
+        if self.bans.has_key(now, &remote.key) || self.bans.has_address(now, path.remote) {
             return Some((Reason::Banned, String::new()));
         }
         if introduction.version != accept.version {
@@ -286,7 +402,10 @@ impl Endpoint {
                 format!("the game has version {theirs:?}, the server {ours:?}"),
             ));
         }
-        if self.seats.len() >= accept.max_peers {
+        if let Some(words) = self.closing_words(introduction.seat) {
+            return Some(words);
+        }
+        if !has_seat && self.seats.len() >= accept.max_peers {
             return Some((Reason::Full, format!("all {} places are taken", accept.max_peers)));
         }
         None
@@ -302,6 +421,11 @@ impl Endpoint {
         };
         if !call.has_asked(path) {
             return false;
+        }
+        if slot.recall.is_some() {
+            // Anybody on the path can say so. What is not authentic does not end a connection.
+            self.ask_anew(now, index);
+            return true;
         }
         let reason = Reason::from_remote(reason);
         let (id, detail) = (slot.id, printable(detail));
@@ -330,21 +454,33 @@ impl Endpoint {
         self.push_outgoing(path, bytes);
     }
 
-    /// The server has forgotten our handshake: begins another one, with what the game has sent meanwhile.
-    pub(super) fn call_anew(&mut self, now: Timestamp, index: usize) {
+    /// Begins another handshake, after a while, in the place of one that was answered by the wrong side.
+    fn ask_anew(&mut self, now: Timestamp, index: usize) {
+        self.call_anew(now, index);
         let (token, seed) = (self.random.next_u64(), self.seed());
-        if let Some(slot) = self.slots[index].take()
-            && let Stage::Confirming(mut call, mut connection, _) = slot.stage
+        if let Some(Slot {
+            stage: Stage::Calling(call),
+            ..
+        }) = &mut self.slots[index]
         {
             self.calls.remove(&call.token);
             self.calls.insert(token, index);
+            let outbox = std::mem::replace(&mut call.outbox, Outbox::new(0));
+            call.begin_anew(now, &self.config.identity, token, seed, outbox);
+            call.wait_longer(now);
+        }
+    }
+
+    /// The server has forgotten our handshake: begins another one, with what the game has sent meanwhile.
+    pub(super) fn call_anew(&mut self, now: Timestamp, index: usize) {
+        let (token, seed) = (self.random.next_u64(), self.seed());
+        if let Some(slot) = self.slots[index].take_if(Slot::is_unconfirmed)
+            && let Stage::Confirming(mut call, mut connection, remote) = slot.stage
+        {
+            self.calls.remove(&call.token);
+            self.calls.insert(token, index);
+            call.handle_offer(remote.introduction.seat);
             call.begin_anew(now, &self.config.identity, token, seed, connection.take_outbox());
-            // If it has let us in and only its answers are lost, it must not keep the seat for one who begins anew.
-            connection.refuse(now, Reason::NoAnswer, "it begins anew");
-            let mut bytes = Vec::new();
-            while let Some(path) = connection.poll_packet(now, &mut self.payload, &mut bytes) {
-                self.push_outgoing(path, std::mem::take(&mut bytes));
-            }
             let stage = Stage::Calling(call);
             self.slots[index] = Some(Slot { stage, ..slot });
         }
@@ -352,15 +488,34 @@ impl Endpoint {
 
     /// The server may have let us in already, without our knowing: it must not keep the seat for one who is gone.
     pub(super) fn say_goodbye_unconfirmed(&mut self, now: Timestamp, index: usize, reason: Reason, detail: &str) {
-        if let Some(slot) = self.slots[index].take()
+        if let Some(slot) = self.slots[index].take_if(Slot::is_unconfirmed)
             && let Stage::Confirming(call, mut connection, _) = slot.stage
         {
             self.calls.remove(&call.token);
+            if let Some((id, _)) = slot.recall {
+                self.recalls.remove(&id);
+            }
             connection.refuse(now, reason, detail);
             let stage = Stage::Open(connection);
-            self.slots[index] = Some(Slot { stage, ..slot });
+            self.slots[index] = Some(Slot {
+                stage,
+                recall: None,
+                ..slot
+            });
             self.touch(now, index);
         }
+    }
+}
+
+impl Slot {
+    fn is_unconfirmed(&mut self) -> bool {
+        matches!(self.stage, Stage::Confirming(..))
+    }
+
+    /// Returns true if the game would rather have a connection by single datagrams.
+    fn has_better_than_stream(&self) -> bool {
+        let transports = self.terms.as_ref().map(|terms| &terms.transports);
+        transports.is_some_and(|transports| transports.first() == Some(&Transport::Udp))
     }
 }
 

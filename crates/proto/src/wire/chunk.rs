@@ -10,6 +10,7 @@
 //! | `0x05` | path check | token (8); to a path that the receiver may have moved to |
 //! | `0x06` | path answer | the token (8), back on the path it came by |
 //! | `0x07` | parity | see [`Parity`] |
+//! | `0x08` | resumed | milliseconds since the last of the connection was heard (varint); the client has its seat again |
 //! | `0x80`–`0xff` | message | see [`MessageChunk`] |
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ const CREDIT: u8 = 0x03;
 const CLOSE: u8 = 0x04;
 const PATH_CHECK: u8 = 0x05;
 const PATH_ANSWER: u8 = 0x06;
+const RESUMED: u8 = 0x08;
 const MESSAGE: u8 = 0x80;
 const LOSSY: u8 = 0x40;
 const UNORDERED: u8 = 0x20;
@@ -58,6 +60,8 @@ pub enum Chunk<'a> {
     PathCheck(u64),
     /// Says so, with the token of the check.
     PathAnswer(u64),
+    /// Tells a client that it has its seat again, and how long it was away.
+    Resumed(Duration),
     /// The sum of several messages, to make one that was lost.
     Parity(Parity<'a>),
     /// A message or a fragment of one.
@@ -199,6 +203,9 @@ impl<'a> Chunk<'a> {
                 reason: reader.u8()?,
                 detail: reader.short_text(MAX_DETAIL_LEN)?,
             }),
+            RESUMED => Ok(Self::Resumed(Duration::from_millis(
+                reader.varint()?.min(u64::from(u32::MAX)),
+            ))),
             Parity::FIRST_BYTE => Ok(Self::Parity(Parity::parse(reader)?)),
             first if first & MESSAGE != 0 => Ok(Self::Message(MessageChunk::parse(first, reader)?)),
             _ => Err(ParseError::Invalid),
@@ -241,6 +248,10 @@ impl<'a> Chunk<'a> {
             Self::PathAnswer(token) => {
                 out.push(PATH_ANSWER);
                 out.extend_from_slice(&token.to_le_bytes());
+            }
+            Self::Resumed(away) => {
+                out.push(RESUMED);
+                put_varint(out, u64::try_from(away.as_millis()).unwrap_or(u64::MAX));
             }
             Self::Parity(parity) => parity.emit(out),
             Self::Message(message) => message.emit(out),

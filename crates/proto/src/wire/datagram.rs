@@ -49,7 +49,7 @@ pub enum Datagram<'a> {
     /// | 5 | 1 | protocol version |
     /// | 6 | 8 | token |
     /// | 14 | 48 | first Noise message |
-    /// | 62 | 1 | 1 if a cookie follows, else 0 |
+    /// | 62 | 1 | 1 if a cookie follows, plus 2 if the client comes back to a seat |
     /// | 63 | 24 | cookie |
     /// | … | to 1200 | zeros: the answer is never larger than the question |
     Hello {
@@ -59,6 +59,8 @@ pub enum Datagram<'a> {
         noise: &'a [u8; FIRST_NOISE_LEN],
         /// The server's cookie, if it has sent one.
         cookie: Option<&'a [u8; COOKIE_LEN]>,
+        /// The client says that it has a seat: it is let as far as its proof, even where all are taken.
+        has_seat: bool,
     },
     /// Asks the client to prove its address: type, token (8), cookie (24).
     Cookie {
@@ -249,15 +251,24 @@ impl<'a> Datagram<'a> {
             .take(FIRST_NOISE_LEN)?
             .try_into()
             .map_err(|_| ParseError::Truncated)?;
-        let cookie = match reader.u8()? {
-            0 => None,
-            1 => Some(reader.take(COOKIE_LEN)?.try_into().map_err(|_| ParseError::Truncated)?),
-            _ => return Err(ParseError::Invalid),
+        let form = reader.u8()?;
+        if form > 3 {
+            return Err(ParseError::Invalid);
+        }
+        let cookie = if form & 1 == 0 {
+            None
+        } else {
+            Some(reader.take(COOKIE_LEN)?.try_into().map_err(|_| ParseError::Truncated)?)
         };
         if reader.rest().iter().any(|&byte| byte != 0) {
             return Err(ParseError::Invalid);
         }
-        Ok(Self::Hello { token, noise, cookie })
+        Ok(Self::Hello {
+            token,
+            noise,
+            cookie,
+            has_seat: form & 2 != 0,
+        })
     }
 
     /// Reads the token of a Hello of any protocol version, to address the refusal.
@@ -268,13 +279,18 @@ impl<'a> Datagram<'a> {
     /// Writes the datagram.
     pub fn emit(&self, out: &mut Vec<u8>) {
         match *self {
-            Self::Hello { token, noise, cookie } => {
+            Self::Hello {
+                token,
+                noise,
+                cookie,
+                has_seat,
+            } => {
                 out.push(HELLO);
                 out.extend_from_slice(&MAGIC);
                 out.push(PROTOCOL_VERSION);
                 out.extend_from_slice(&token.to_le_bytes());
                 out.extend_from_slice(noise);
-                out.push(u8::from(cookie.is_some()));
+                out.push(u8::from(cookie.is_some()) | u8::from(has_seat) << 1);
                 out.extend_from_slice(cookie.map_or(&[], |cookie| cookie.as_slice()));
                 out.resize(out.len().max(MAX_DATAGRAM), 0);
             }
@@ -318,11 +334,13 @@ mod tests {
                 token: 1,
                 noise: &[3; 48],
                 cookie: None,
+                has_seat: false,
             },
             Datagram::Hello {
                 token: 1,
                 noise: &[3; 48],
                 cookie: Some(&[4; COOKIE_LEN]),
+                has_seat: true,
             },
             Datagram::Cookie {
                 token: 5,

@@ -3,8 +3,23 @@
 use super::reader::{ParseError, Reader, printable, put_short_text, put_varint};
 use crate::config::MAX_NAME_LEN;
 
+/// Names a connection to those who come back to it. Not a secret: who comes back proves its key.
+pub type Seat = [u8; 16];
+
+/// Which seat a side speaks of, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeatClaim {
+    /// The client has none yet.
+    None,
+    /// The server's: this is the seat of a client that is new. The client's: it had this one and has lost all else.
+    Fresh(Seat),
+    /// The client's: it has this one, and everything that belongs to it.
+    Kept(Seat),
+}
+
 /// The payload of the second and third Noise messages: connection id (4), name length (1), name, version length (1),
-/// version, the largest message this side accepts (varint). Bytes after that belong to later versions and are skipped.
+/// version, the largest message this side accepts (varint), 0, or 1 or 2 and a seat (1 or 17). Bytes after that belong to later
+/// versions and are skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduction {
     /// The id that packets to this side must carry.
@@ -15,6 +30,8 @@ pub struct Introduction {
     pub version: String,
     /// The largest reliable message this side accepts, in bytes.
     pub message_size: u64,
+    /// The seat the server offers, or the one that the client comes back to.
+    pub seat: SeatClaim,
 }
 
 impl Introduction {
@@ -25,11 +42,23 @@ impl Introduction {
         let name = reader.short_text(MAX_NAME_LEN)?;
         let version = reader.short_text(MAX_NAME_LEN)?;
         let message_size = reader.varint()?;
+        let form = reader.u8()?;
+        let mut seat = || -> Result<Seat, ParseError> {
+            let bytes = reader.take(size_of::<Seat>())?;
+            bytes.try_into().map_err(|_| ParseError::Truncated)
+        };
+        let seat = match form {
+            0 => SeatClaim::None,
+            1 => SeatClaim::Fresh(seat()?),
+            2 => SeatClaim::Kept(seat()?),
+            _ => return Err(ParseError::Invalid),
+        };
         Ok(Self {
             connection_id,
             name: printable(name),
             version: version.to_owned(),
             message_size,
+            seat,
         })
     }
 
@@ -39,6 +68,17 @@ impl Introduction {
         put_short_text(out, &self.name, MAX_NAME_LEN);
         put_short_text(out, &self.version, MAX_NAME_LEN);
         put_varint(out, self.message_size);
+        match &self.seat {
+            SeatClaim::None => out.push(0),
+            SeatClaim::Fresh(seat) => {
+                out.push(1);
+                out.extend_from_slice(seat);
+            }
+            SeatClaim::Kept(seat) => {
+                out.push(2);
+                out.extend_from_slice(seat);
+            }
+        }
     }
 }
 
@@ -48,17 +88,20 @@ mod tests {
 
     #[test]
     fn an_introduction_survives_the_wire_and_truncation() {
-        let introduction = Introduction {
-            connection_id: 7,
-            name: "Ada".into(),
-            version: "pong 2".into(),
-            message_size: 1 << 24,
-        };
-        let mut bytes = Vec::new();
-        introduction.emit(&mut bytes);
-        assert_eq!(Introduction::parse(&bytes), Ok(introduction));
-        for len in 0..bytes.len() {
-            assert!(Introduction::parse(&bytes[..len]).is_err());
+        for seat in [SeatClaim::None, SeatClaim::Fresh([3; 16]), SeatClaim::Kept([4; 16])] {
+            let introduction = Introduction {
+                connection_id: 7,
+                name: "Ada".into(),
+                version: "pong 2".into(),
+                message_size: 1 << 24,
+                seat,
+            };
+            let mut bytes = Vec::new();
+            introduction.emit(&mut bytes);
+            assert_eq!(Introduction::parse(&bytes), Ok(introduction));
+            for len in 0..bytes.len() {
+                assert!(Introduction::parse(&bytes[..len]).is_err());
+            }
         }
     }
 
@@ -70,6 +113,7 @@ mod tests {
             name: "A\nB\u{1b}[2J".into(),
             version: String::new(),
             message_size: 1,
+            seat: SeatClaim::None,
         }
         .emit(&mut bytes);
         assert_eq!(

@@ -11,7 +11,7 @@ mod reader;
 
 pub use chunk::{Ack, Chunk, MessageChunk, Part};
 pub use datagram::{COOKIE_LEN, Datagram, PacketHeader};
-pub use introduction::Introduction;
+pub use introduction::{Introduction, Seat, SeatClaim};
 pub use parity::Parity;
 pub use reader::ParseError;
 

@@ -7,12 +7,14 @@
 //!   Calling ──► Connected ◄──► Lost        a message only in Connected
 //!      │            │           │
 //!      └────────────┴───────────┴──► Ended, once, for a reason that somebody gave
+//!
+//! A caller whose server was started anew is Connected again after Lost, and begins anew too.
 //! ```
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use netplay_proto::{Event, Limits, Reason, SendError};
+use netplay_proto::{Event, Limits, Origin, Reason, SendError};
 
 use crate::step::Mistake;
 use crate::world::End;
@@ -120,14 +122,21 @@ impl Reference {
                 Phase::Connected
             }
             (Phase::Connected, Event::Message { .. }) => Phase::Connected,
-            (Phase::Connected, Event::Lost { time_left }) => {
+            (Phase::Connected, Event::Lost { time_left, reason }) => {
                 assert_eq!(*time_left, limits.grace);
                 assert!(
-                    free_for <= limits.lost_after || silence >= limits.lost_after,
+                    free_for <= limits.lost_after || silence >= limits.lost_after || *reason == Reason::Restarted,
                     "{end:?} is lost {silence:?} after it was heard"
                 );
                 Phase::Lost
             }
+            (
+                Phase::Lost,
+                Event::Connected {
+                    origin: Origin::Restarted,
+                    ..
+                },
+            ) if seat.is_caller => Phase::Connected,
             (Phase::Lost, Event::Resumed { after }) => {
                 assert!(*after >= limits.lost_after, "{end:?} is back after {after:?}");
                 Phase::Connected
@@ -201,6 +210,12 @@ impl Reference {
                 let is_slow = |seat: &Seat| seat.asked.contains(&reason) || seat.sent > seat.limits.send_queue;
                 seat.sent > send_queue || is_slow(seat) || others().any(is_slow)
             }
+            // It came back to a seat that was given up meanwhile, which the other game may not know, or to a server that was
+            // started anew.
+            Reason::Full => others().all(|other| {
+                let is_given_up = moment.now - other.told_at >= other.limits.lost_after + other.limits.grace;
+                other.has_ended() || other.is_dead || is_given_up
+            }),
             // Or the other has believed somebody who refused its call in our name.
             _ => {
                 let gave = |seat: &Seat| seat.asked.contains(&reason) || seat.phase == Phase::Ended(reason);

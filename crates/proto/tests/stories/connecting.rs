@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use netplay_netsim::{Conditions, Loss};
-use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Reason, SendError};
+use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Origin, Reason, SendError};
 
 use crate::world::{Fate, World, path_to, seeds, terms};
 use crate::{MS, SECOND, TICK};
@@ -17,13 +17,20 @@ fn both_sides_learn_the_name_the_key_and_the_path() {
     let (client_end, server_end) = world.connect(client, server);
     let server_key = world.public_key(server);
     let client_key = world.public_key(client);
+    let offered = match world.told(client_end)[..] {
+        [Event::Connected { seat, .. }] => *seat,
+        _ => None,
+    };
+    assert!(offered.is_some(), "a client may come back");
     assert_eq!(
         world.told(client_end),
         [&Event::Connected {
             remote_name: "the server".into(),
             remote_key: server_key,
             path: path_to(world.node(server)),
-            is_incoming: false
+            is_incoming: false,
+            seat: offered,
+            origin: Origin::New,
         }]
     );
     assert_eq!(
@@ -32,7 +39,9 @@ fn both_sides_learn_the_name_the_key_and_the_path() {
             remote_name: format!("side {client}"),
             remote_key: client_key,
             path: path_to(world.node(client)),
-            is_incoming: true
+            is_incoming: true,
+            seat: None,
+            origin: Origin::New,
         }]
     );
     assert_eq!(
@@ -504,7 +513,7 @@ fn time_may_begin_anywhere() {
 }
 
 #[test]
-fn a_client_meets_the_restarted_server_after_a_new_call() {
+fn a_restarted_server_takes_old_clients_as_new_and_tells_them() {
     let mut world = World::new(Conditions::lag(20 * MS));
     let server = world.listen();
     let client = world.caller_with(Limits {
@@ -515,10 +524,30 @@ fn a_client_meets_the_restarted_server_after_a_new_call() {
     world.kill(server);
     world.run_for(SECOND);
     let server = world.add_side(world.node(server), Some(terms()), Limits::default());
-    let (new, _) = world.connect(client, server);
-    world.send(new, 0, Delivery::RELIABLE, "again");
+    world.send(old, 0, Delivery::RELIABLE, "to one who is gone");
     world.run_for(Duration::from_secs(15));
-    assert!(world.is_connected(new) && !world.is_connected(old), "{}", world.story());
+    assert!(world.is_connected(old), "{}", world.story());
+    assert_eq!(world.connected_ends(server).len(), 1);
+    let told = world.told(old);
+    assert!(
+        matches!(
+            told[..],
+            [
+                Event::Connected {
+                    origin: Origin::New,
+                    ..
+                },
+                Event::Lost { .. },
+                Event::Connected {
+                    origin: Origin::Restarted,
+                    ..
+                }
+            ]
+        ),
+        "{told:?}"
+    );
+    assert_eq!(world.send(old, 0, Delivery::RELIABLE, "to one who is new"), 0);
+    world.run_for(SECOND);
     assert_eq!(world.ledger.undelivered(), 0);
 }
 
@@ -546,16 +575,18 @@ fn a_caller_whom_no_answer_reaches_leaves_no_ghost_in_its_seat() {
     world.send(end, 1, Delivery::RELIABLE, "hello?");
     world.run_for(6 * SECOND);
     assert!(world.is_connected(end), "{}", world.story());
-    let [ghost, other] = world.connected_ends(server)[..] else {
+    let [guest] = world.connected_ends(server)[..] else {
         panic!("{}", world.story())
     };
-    assert!(matches!(
-        world.told(ghost).last(),
-        Some(Event::Disconnected {
-            reason: Reason::Goodbye,
-            ..
-        })
-    ));
-    assert!(world.is_connected(other));
-    assert_eq!(world.messages(other).len(), 1);
+    // It was in all the time, and the game was told that it was lost and came back.
+    let told = world.told(guest);
+    assert!(
+        matches!(
+            told[..],
+            [Event::Connected { .. }, Event::Lost { .. }, Event::Resumed { .. }]
+        ),
+        "{told:?}"
+    );
+    assert_eq!(world.messages(guest).len(), 1);
+    assert_eq!(world.ledger.undelivered(), 0);
 }

@@ -105,6 +105,7 @@ fn hellos_with_a_forged_sender_do_not_count_against_the_one_they_name() {
             token: number,
             noise: &[7; 48],
             cookie: (number % 2 == 0).then_some(&[9; 24]),
+            has_seat: number % 3 == 0,
         }
         .emit(&mut hello);
         victim.hear(from("198.51.100.7", number as u16), [&hello[..]]);
@@ -257,6 +258,7 @@ fn hello(token: u64) -> Vec<u8> {
         token,
         noise: &[7; 48],
         cookie: None,
+        has_seat: false,
     }
     .emit(&mut bytes);
     bytes

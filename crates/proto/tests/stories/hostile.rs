@@ -18,7 +18,7 @@ fn first_datagram(world: &mut World, node: Node, to: usize) -> Bytes {
     endpoint.connect(world.timestamp(), world.call_options(to));
     match endpoint.poll_output(world.timestamp()) {
         Output::Datagram { bytes, .. } => Bytes::copy_from_slice(bytes),
-        Output::Timeout(_) => panic!("a caller speaks first"),
+        other => panic!("a caller speaks first: {other:?}"),
     }
 }
 

@@ -10,6 +10,7 @@ mod attacks;
 mod bounds;
 mod closing;
 mod connecting;
+mod cutting;
 mod delivery;
 mod doors;
 mod hostile;

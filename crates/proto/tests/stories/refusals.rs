@@ -1,7 +1,7 @@
 //! How a listener says no, and that the caller learns why.
 
 use netplay_netsim::Conditions;
-use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Reason};
+use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Origin, Reason};
 
 use crate::world::{Fate, Side, World, terms};
 use crate::{MS, SECOND};
@@ -207,4 +207,45 @@ fn one_who_is_refused_is_never_told_that_it_is_in() {
         ),
         "{told:?}"
     );
+}
+
+#[test]
+fn one_who_knows_a_seat_and_not_its_key_does_not_get_it() {
+    let mut world = World::new(Conditions::lag(20 * MS));
+    let server = world.listen();
+    let (owner, thief) = (world.caller(), world.caller());
+    let (end, _) = world.connect(owner, server);
+    let seat = match world.told(end)[..] {
+        [Event::Connected { seat, .. }] => *seat,
+        _ => None,
+    };
+    assert!(seat.is_some());
+    for is_owner_away in [false, true] {
+        if is_owner_away {
+            world.network.cut_from(world.node(owner), world.node(server));
+            world.network.cut_from(world.node(server), world.node(owner));
+            world.run_for(6 * SECOND);
+        }
+        let options = Connect {
+            seat,
+            name: format!("side {thief}"),
+            ..world.call_options(server)
+        };
+        let stolen = world.call_with(thief, options);
+        world.run_until_connected(stolen);
+        // It is told that there is nothing to come back to, and is somebody new to the server.
+        assert!(matches!(
+            world.told(stolen)[..],
+            [Event::Connected {
+                origin: Origin::Restarted,
+                ..
+            }]
+        ));
+    }
+    world.network.restore_from(world.node(owner), world.node(server));
+    world.network.restore_from(world.node(server), world.node(owner));
+    world.send(end, 1, Delivery::RELIABLE, "it is still mine");
+    world.run_for(8 * SECOND);
+    assert_eq!(world.connected_ends(server).len(), 3);
+    assert_eq!(world.ledger.undelivered(), 0);
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use netplay_proto::wire::{Chunk, Datagram, Introduction, MessageChunk, PacketHeader, Part};
+use netplay_proto::wire::{Chunk, Datagram, Introduction, MessageChunk, PacketHeader, Part, SeatClaim};
 use netplay_proto::{
     Accept, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Key, Kind, Limits, Message, Output,
     Path, Reason, SendError, Timestamp,
@@ -178,6 +178,7 @@ pub(crate) fn introduction(message_size: u64) -> Vec<u8> {
         name: "Mallory".into(),
         version: "1".into(),
         message_size,
+        seat: SeatClaim::None,
     }
     .emit(&mut bytes);
     bytes
@@ -191,7 +192,13 @@ pub(crate) fn ask(victim: &mut Victim, path: Path, token: u64) -> (u64, Vec<u8>)
     let noise: &[u8; 48] = first[..len].try_into().unwrap();
     let hello = |cookie: Option<&[u8; 24]>| {
         let mut bytes = Vec::new();
-        Datagram::Hello { token, noise, cookie }.emit(&mut bytes);
+        Datagram::Hello {
+            token,
+            noise,
+            cookie,
+            has_seat: false,
+        }
+        .emit(&mut bytes);
         bytes
     };
     let said = victim.hear(path, [&hello(None)[..]]);

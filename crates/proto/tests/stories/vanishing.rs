@@ -42,6 +42,7 @@ fn assert_lost_then_timed_out(world: &World, end: End, cut_at: Duration) {
     assert_eq!(
         lost,
         &Event::Lost {
+            reason: Reason::TimedOut,
             time_left: limits.grace
         }
     );
@@ -296,7 +297,13 @@ fn times_follow_the_limits() {
         "{:?}",
         lost_at - killed_at
     );
-    assert_eq!(lost, &Event::Lost { time_left: 4 * SECOND });
+    assert_eq!(
+        lost,
+        &Event::Lost {
+            reason: Reason::TimedOut,
+            time_left: 4 * SECOND
+        }
+    );
     let (ended_at, _) = world.first(other, |event| matches!(event, Event::Disconnected { .. }));
     assert!((4 * SECOND..4 * SECOND + 100 * MS).contains(&(ended_at - lost_at)));
 }

@@ -2,7 +2,7 @@
 //! at the first event that breaks a promise:
 //!
 //! - the first event of a connection is `Connected`, or `Disconnected` when it could not be made; nothing follows `Disconnected`;
-//! - `Lost` and `Resumed` take turns;
+//! - `Lost` and `Resumed` take turns; `Connected` comes in the place of `Resumed` where the server was started anew;
 //! - what arrives was sent: the same bytes on the same channel, and nothing twice;
 //! - reliable and ordered: sequence ids count up without a gap; lossy and ordered: they grow.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netplay_netsim::Node;
-use netplay_proto::{Address, Delivery, Event, Message};
+use netplay_proto::{Address, Delivery, Event, Message, Origin};
 
 use super::End;
 
@@ -21,11 +21,17 @@ pub(crate) struct Ledger {
     phases: BTreeMap<End, Phase>,
     /// Calls that the called side has not yet told of: from where, by which name.
     calls: BTreeMap<(Node, String), Vec<End>>,
+    /// Who was heard last under a name: who comes back to a server that was started anew is the same.
+    last_callers: BTreeMap<(Node, String), End>,
+    /// How often an end has begun anew, as far as known; and as far as its game has been told.
+    restarts: BTreeMap<End, (u64, u64)>,
     pairs: BTreeMap<End, End>,
     /// Callers by names that nobody else has, see [`Self::allow_late_calls`], and by whom each was heard.
     unique_names: Option<BTreeMap<String, End>>,
     heard_by: BTreeMap<End, Vec<End>>,
     lines: BTreeMap<(End, u8, Delivery), Line>,
+    /// Lines of ends that have begun anew. What had arrived of them may still be taken by a game that slept.
+    gone: Vec<((End, u8, Delivery), Line)>,
     undelivered: usize,
 }
 
@@ -115,11 +121,27 @@ impl Ledger {
         self.undelivered += usize::from(!message.delivery.is_lossy);
     }
 
+    /// Takes note of how often an end has begun anew, of which its game may not have been told yet.
+    pub(crate) fn handle_restarts(&mut self, end: End, count: u64) {
+        let (known, _) = self.restarts.entry(end).or_default();
+        if count > *known {
+            *known = count;
+            self.forget_lines(end);
+        }
+    }
+
     /// Checks an event against the promises; returns how long a message was on the way.
     pub(crate) fn handle_event(&mut self, now: Duration, end: End, event: &Event) -> Option<Duration> {
         let phase = self.phases.get(&end).copied();
         let next = match (phase, event) {
             (None, Event::Connected { .. }) => Phase::Connected,
+            (
+                Some(Phase::Lost),
+                Event::Connected {
+                    origin: Origin::Restarted,
+                    ..
+                },
+            ) => Phase::Connected,
             (Some(Phase::Connected), Event::Lost { .. }) => Phase::Lost,
             (Some(Phase::Lost), Event::Resumed { .. }) => Phase::Connected,
             (Some(phase @ (Phase::Connected | Phase::Lost)), Event::Message { .. }) => phase,
@@ -147,9 +169,28 @@ impl Ledger {
                 }
                 let calls = self.calls.get_mut(&(node, remote_name.clone()));
                 let caller = calls.and_then(|calls| if calls.is_empty() { None } else { Some(calls.remove(0)) });
+                // Or one who was in before, and whom a server that was started anew does not know.
+                let key = (node, remote_name.clone());
+                let caller = caller.or_else(|| self.last_callers.get(&key).copied());
+                if let Some(caller) = caller {
+                    self.last_callers.insert(key, caller);
+                    if let Some(gone) = self.pairs.get(&caller).copied() {
+                        self.forget_lines(gone);
+                    }
+                }
                 let caller = caller.unwrap_or_else(|| panic!("nobody called as {remote_name:?} from {path:?}"));
                 self.pairs.insert(caller, end);
                 self.pairs.insert(end, caller);
+                None
+            }
+            Event::Connected {
+                origin: Origin::Restarted,
+                ..
+            } => {
+                let (_, told) = self.restarts.entry(end).or_default();
+                *told += 1;
+                let told = *told;
+                self.handle_restarts(end, told);
                 None
             }
             Event::Disconnected { .. } => {
@@ -170,6 +211,19 @@ impl Ledger {
         }
     }
 
+    /// What an end has said so far is gone, if it has said anything: it begins anew.
+    fn forget_lines(&mut self, end: End) {
+        let lines = self.lines.keys().filter(|(sender, ..)| *sender == end);
+        let gone: Vec<_> = lines.copied().collect();
+        for key in gone {
+            let Some(line) = self.lines.remove(&key) else { continue };
+            if !key.2.is_lossy {
+                self.undelivered -= line.on_the_way.len();
+            }
+            self.gone.push((key, line));
+        }
+    }
+
     fn handle_arrival(
         &mut self,
         now: Duration,
@@ -185,7 +239,15 @@ impl Ledger {
             .expect("a message comes after `Connected`");
         let sender = self.find_sender(end, sender, (channel, delivery), sequence_id, data);
         let what = || format!("{end:?} at {now:?}, channel {channel}, {delivery:?}, message {sequence_id}");
-        let line = self.lines.get_mut(&(sender, channel, delivery));
+        let key = (sender, channel, delivery);
+        let is_in = |line: &Line| line.on_the_way.get(&sequence_id).is_some_and(|(_, sent)| sent == data);
+        let is_current = self.lines.get(&key).is_some_and(is_in);
+        let gone = self
+            .gone
+            .iter_mut()
+            .find(|(other, line)| !is_current && *other == key && is_in(line));
+        let is_gone = gone.is_some();
+        let line = gone.map(|(_, line)| line).or_else(|| self.lines.get_mut(&key));
         let line = line.unwrap_or_else(|| panic!("{}: nothing was sent there", what()));
         let (sent_at, sent) = line.on_the_way.remove(&sequence_id).unwrap_or_else(|| {
             panic!("{}: not sent, or arrived before", what());
@@ -207,7 +269,7 @@ impl Ledger {
             (_, false) => {}
         }
         line.next_to_arrive = sequence_id + 1;
-        self.undelivered -= usize::from(!delivery.is_lossy);
+        self.undelivered -= usize::from(!delivery.is_lossy && !is_gone);
         now - sent_at
     }
 

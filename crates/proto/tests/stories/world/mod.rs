@@ -310,6 +310,9 @@ impl World {
             data: data.into(),
         };
         let sequence_id = self.endpoint(end.side).send(now, end.id, &message)?;
+        if let Some(stats) = self.endpoint(end.side).connection_stats(end.id) {
+            self.ledger.handle_restarts(end, stats.restarts);
+        }
         self.ledger.handle_send(self.now, end, &message, sequence_id);
         Ok(sequence_id)
     }
@@ -461,6 +464,7 @@ impl World {
                             bytes,
                         });
                     }
+                    Output::Dial { .. } => panic!("no call of this world asks for a way"),
                     Output::Timeout(when) => break when,
                 }
             };
