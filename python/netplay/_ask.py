@@ -2,7 +2,8 @@
 
     ask() ──► open ──┬──► the answer has come    NETWORK_ANSWER, reason ""
                      ├──► the time is over       NETWORK_ANSWER, reason "timeout"
-                     └──► the peer is gone       NETWORK_ANSWER, reason "disconnected"
+                     └──► the peer is gone,      NETWORK_ANSWER, reason "disconnected"
+                          or was started anew
 
 One who asks keeps a number, the token, and a time; one who is asked keeps nothing: the event's `reply` knows whom to
 answer. Nothing runs outside poll() and get(): there the answers are found, and those that are overdue are given up.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import secrets
 import time
 import weakref
 from collections.abc import Callable
@@ -112,10 +114,11 @@ class Questions:
         self.on_ask: Callable[[float], None] | None = None  # is told in how many seconds the next one is overdue
         self._open: dict[int, _Open] = {}
         self._deadlines: list[tuple[float, int]] = []  # a heap; those answered meanwhile are still in it
-        self._open_to: dict[int, set[int]] = {}  # the open ones, by peer
+        self._open_to: dict[int, dict[int, None]] = {}  # the open ones, by peer, in the order of asking
         self._late_from: dict[int, int] = {}  # how many given up may still be answered, by peer
         self._refused: list[Event] = []  # answered by ourselves, as too many were open
-        self._last_token = 0
+        # By chance: an answer to what this game asked in its last run must not be taken for one to what it asks now.
+        self._last_token = secrets.randbelow(_TOKENS)
 
     def __len__(self) -> int:
         return len(self._open) + len(self._refused)
@@ -126,11 +129,11 @@ class Questions:
         if not seconds > 0.0:
             raise ValueError(f"timeout is {timeout}, it must be more than 0; None waits as long as the peer is there")
         self._last_token = token = self._next_token()
-        open_to = self._open_to.setdefault(peer.id, set())
+        open_to = self._open_to.setdefault(peer.id, {})
         if len(open_to) >= _MAX_OPEN:
             self._refused.append(_core._answer_event(peer, channel, token, None, "too many"))
             return token
-        open_to.add(token)
+        open_to[token] = None
         self._open[token] = _Open(weakref.ref(peer), peer.id, channel)
         try:
             # If this says no, the peer has gone just now: its last event follows, and with it the answer.
@@ -190,10 +193,18 @@ class Questions:
             self._strikes.add(peer, "sent too many answers to what nobody asked")
         return None
 
-    def take_disconnected(self, peer: Peer) -> list[Event]:
-        """Gives up what was asked a peer that is gone, and returns the events that say so."""
-        self._late_from.pop(peer.id, None)
-        tokens = sorted(self._open_to.get(peer.id, ()))
+    def take_disconnected(self, peer: Peer, *, is_gone: bool = True) -> list[Event]:
+        """Gives up what was asked a peer, and returns the events that say so, in the order of asking.
+
+        Args:
+            peer: The peer that is gone, or that has lost its memory.
+            is_gone: False if answers may still come of what it was asked last.
+        """
+        tokens = list(self._open_to.get(peer.id, ()))
+        if is_gone:
+            self._late_from.pop(peer.id, None)
+        else:
+            self._late_from[peer.id] = self._late_from.get(peer.id, 0) + len(tokens)
         return [_core._answer_event(peer, self._close(token).channel, token, None, "disconnected") for token in tokens]
 
     def clear(self) -> None:
@@ -213,7 +224,7 @@ class Questions:
     def _close(self, token: int) -> _Open:
         question = self._open.pop(token)
         open_to = self._open_to[question.peer_id]
-        open_to.discard(token)
+        del open_to[token]
         if not open_to:
             del self._open_to[question.peer_id]
         return question

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from . import _codec, _core, _kinds, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
 from ._core import Event, Listener, Peer
-from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED
+from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST
 from ._strikes import Strikes, Unbearable
 from ._tickets import Ticket
 
@@ -89,6 +89,7 @@ class Network(_core.Network):
         self._listener_callbacks: dict[int, Callbacks] = {}
         self._peer_callbacks: dict[int, Callbacks] = {}
         self._tickets: dict[int, Ticket] = {}
+        self._met: weakref.WeakSet[Peer] = weakref.WeakSet()  # those that were connected
         self._pending: deque[Event] = deque()  # taken, and nobody was called for them yet
         self._ready: list[Event] = []  # only to be handed out
         self._bridge: Bridge | None = None
@@ -598,10 +599,10 @@ class Network(_core.Network):
                         if answer is not None:
                             event.reply(answer)
                         continue
-                elif event.what is NETWORK_DISCONNECTED and self._questions:
-                    unanswered = self._questions.take_disconnected(event.peer)
+                elif self._questions:
+                    unanswered = self._unanswered(event)
                     if unanswered:
-                        self._pending.extendleft([event, *reversed(unanswered)])  # they come before their peer's last
+                        self._pending.extendleft([event, *reversed(unanswered)])  # they come before it
                         continue
                 out.append(event)  # before any callback, so that one that raises does not lose it
                 if event.what is NETWORK_CONNECTED:
@@ -612,6 +613,15 @@ class Network(_core.Network):
             self._put_back(out)
             raise
         return out
+
+    def _unanswered(self, event: Event) -> list[Event]:
+        """Gives up the questions that nobody will answer any more, now that this has happened."""
+        if event.what is NETWORK_DISCONNECTED:
+            return self._questions.take_disconnected(event.peer)
+        was_met = event.what is NETWORK_LOST or (event.what is NETWORK_CONNECTED and event.peer in self._met)
+        if was_met and event.reason == "restarted":
+            return self._questions.take_disconnected(event.peer, is_gone=False)
+        return []
 
     def _opened(self, event: Event) -> Event | None:
         """Makes of a message that is a remote event, a question or an answer what the game gets; None for nothing."""
@@ -632,6 +642,7 @@ class Network(_core.Network):
             _trust.remember(peer.url, peer.key)
         if peer.id in self._tickets and peer._seat is not None:
             self._tickets[peer.id].keep(peer._seat)
+        self._met.add(peer)
         on_connect, _ = self._callbacks_of(peer)
         if on_connect is not None:
             on_connect(peer)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import pytest
 from conftest import DEADLINE, Pair, only, wait_for, wait_until
 
-import netplay
 from netplay import (
     NETWORK_ANSWER,
+    NETWORK_CONNECTED,
     NETWORK_DATA_IN,
     NETWORK_DISCONNECTED,
     Event,
@@ -306,6 +306,35 @@ def test_close_forgets_the_questions_and_the_network_can_ask_anew(pair: Pair) ->
     assert answer_in(pair.client).token == second
 
 
+def test_a_restarted_server_ends_the_questions_to_the_one_before(networks: Make) -> None:
+    first, client = networks(), networks()
+    url = first.listen("play://127.0.0.1:0").url
+    peer = client.connect(url)
+    early = peer.ask("before you know me", timeout=None)
+    wait_for(client, NETWORK_CONNECTED)
+    only(wait_for(first, NETWORK_DATA_IN)).reply("still counts")
+    assert answer_in(client).token == early
+    tokens = [peer.ask(number, timeout=None) for number in range(3)]
+    wait_for(first, NETWORK_DATA_IN, 3)
+    first._vanish()
+    second = networks()
+    second.listen(url)
+    events: list[Event] = []
+    until = time.monotonic() + 3 * DEADLINE
+    while not any(event.what == NETWORK_CONNECTED for event in events) and time.monotonic() < until:
+        events += [event for event in client.get(0.1) if event.what in (NETWORK_ANSWER, NETWORK_CONNECTED)]
+    assert [event.what for event in events] == [NETWORK_ANSWER] * 3 + [NETWORK_CONNECTED]
+    assert [(event.token, event.reason) for event in events[:3]] == [(token, "disconnected") for token in tokens]
+    peer.ask("and you?")
+    only(wait_for(second, NETWORK_DATA_IN)).reply("here")
+    assert answer_in(client).data == "here"
+
+
+def test_two_runs_of_a_game_do_not_give_the_same_tokens() -> None:
+    runs = {_ask.Questions(_strikes.Strikes())._next_token() for _ in range(20)}
+    assert len(runs) == 20
+
+
 # One who breaks the rules.
 
 
@@ -358,7 +387,7 @@ def test_nobody_answers_for_somebody_else(networks: Make) -> None:
     honest, thief = networks(), networks()
     honest.connect(listener.url, name="honest")
     thief.connect(listener.url, name="thief")
-    peers = {event.peer.name: event.peer for event in wait_for(server, netplay.NETWORK_CONNECTED, 2)}
+    peers = {event.peer.name: event.peer for event in wait_for(server, NETWORK_CONNECTED, 2)}
     token = peers["honest"].ask("who are you?")
     thief.send(Raw(_kinds.ANSWER, envelope(token, b"I am honest")))
     thief.send("sent")

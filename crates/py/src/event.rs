@@ -209,7 +209,7 @@ impl Event {
     /// "too fast" (it sent more than `listen(max_messages=, max_rate=)` allow), "too large" (a message waited that the other side
     /// does not accept), "banned", "internal" (a fault of netplay's own).
     ///
-    /// Of a NETWORK_ANSWER: "" (it was answered), "timeout", "disconnected", or "too many" (1,024 questions to this peer
+    /// Of a NETWORK_ANSWER: "" (it was answered), "timeout", "disconnected" (also: started anew), or "too many" (1,024 questions to this peer
     /// were open already, and this one was not asked).
     #[getter]
     fn reason(&self) -> PyResult<&str> {
