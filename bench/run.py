@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from codec import section
 from layer import COMMANDS, is_there, layer_figures
 from pairs import MeasurementError, run_pair
 from plans import Crowd, Echo, Flood, Plan
@@ -84,7 +85,8 @@ netplay encrypts and authenticates every packet; the others send plain text.
   The server's CPU is that of all its threads, in the program and in the kernel.
   *waiting* means a server that blocks until something arrives or is to be sent.
   *at {frames} frames* means one that looks {frames} times a second, as a game does; over TCP they serve as they go.
-"""
+
+{codec}"""
 
 
 def main() -> int:
@@ -118,6 +120,7 @@ def main() -> int:
         layer=layer,
         commands=" and ".join(f"`cargo run --release -p netplay-io --example {' '.join(words)}`" for words in COMMANDS),
         facts=_facts(load),
+        codec=section(1 if options.quick else 30),
         **{name: getattr(crowd, name) for name in ("down", "up", "clients", "hz", "sockets", "frames")},
     )
     print(table)

@@ -28,8 +28,10 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_events` | the type of our pygame events, and what can have happened |
 | `_errors` | the exceptions, with their tree |
 | `_kinds` | what an object travels as, and who makes the bytes |
-| `_codec` | plain values to bytes and back |
-| `_remote`, `_fields` | events that travel from one pygame queue to another, and their attributes |
+| `_codec`, `_pygame_values` | plain values to bytes and back |
+| `_messages`, `_schema` | `message`: classes whose objects travel; what their annotations say |
+| `_compact` | `Float`, `Angle`, `Int`, `Flags`: fields of a few bits |
+| `_remote` | events that travel from one pygame queue to another |
 | `_ask` | questions and answers |
 | `_strikes` | how much nonsense a peer may send |
 | `_trust` | this machine's key, and the keys of servers met before |
@@ -38,6 +40,7 @@ Network events arrive in the pygame event queue beside the key presses:
 The functions here are the methods of one `Network` that is made for you. Making it starts nothing.
 """
 
+from ._compact import Angle, Flags, Float, Int, Limit
 from ._core import Event, Listener, Peer, __version__
 from ._errors import (
     BadURL,
@@ -62,6 +65,7 @@ from ._events import (
     NETWORK_WAKE,
     What,
 )
+from ._messages import message
 from ._network import Network
 from ._remote import event_type
 from ._trust import forget
@@ -76,9 +80,14 @@ __all__ = [
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_WAKE",
+    "Angle",
     "BadURL",
     "Error",
     "Event",
+    "Flags",
+    "Float",
+    "Int",
+    "Limit",
     "ListenFailed",
     "Listener",
     "MessageTooLarge",
@@ -99,7 +108,9 @@ __all__ = [
     "event_type",
     "forget",
     "get",
+    "limit",
     "listen",
+    "message",
     "on",
     "poll",
     "post",
@@ -118,6 +129,7 @@ get = _default.get
 on = _default.on
 post = _default.post
 allow_events = _default.allow_events
+limit = _default.limit
 ban = _default.ban
 unban = _default.unban
 bans = _default.bans

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from . import _codec, _core, _kinds, _remote, _trust
+from . import _codec, _core, _kinds, _messages, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
 from ._core import Event, Listener, Peer
 from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST
@@ -85,7 +85,7 @@ class Network(_core.Network):
 
     def __init__(self) -> None:
         """Makes a network with nothing in it; starts no thread and opens no socket yet."""
-        self._handlers: dict[int, Callable[[Event], object]] = {}
+        self._handlers: dict[int | type, Callable[[Event], object]] = {}  # by channel and by typed message
         self._listener_callbacks: dict[int, Callbacks] = {}
         self._peer_callbacks: dict[int, Callbacks] = {}
         self._tickets: dict[int, Ticket] = {}
@@ -308,11 +308,14 @@ class Network(_core.Network):
         """
         return self._collect(_MAX_EVENTS, timeout)
 
-    def on(self, channel: int) -> Callable[[Handler], Handler]:
-        """Makes a function the handler of a channel: poll() and get() call it instead of handing out the event.
+    def on(self, what: int | type) -> Callable[[Handler], Handler]:
+        """Makes a function the handler of a channel, or of a typed message on any channel.
+
+        poll() and get() call it instead of handing out the event. The handler of a type goes before that of a channel.
 
         Args:
-            channel: 0 to 255. A later handler of the same channel takes the place of the earlier one.
+            what: 0 to 255, or a class that is a `netplay.message`. A later handler of the same takes the place of the
+                earlier one.
 
         Returns:
             A decorator that returns the function as it is. The function is called with the event. What it returns
@@ -320,7 +323,7 @@ class Network(_core.Network):
 
         Raises:
             ValueError: The channel is not 0 to 255.
-            TypeError: The channel is no int.
+            TypeError: It is neither an int nor a typed message.
 
         Example:
             >>> import netplay
@@ -335,10 +338,12 @@ class Network(_core.Network):
             ...         _ = server.get(timeout=5)
             Ada says hello
         """
-        number = self._watch(channel, True)
+        if isinstance(what, type) and not _messages.is_message(what):
+            raise TypeError(f"{what.__qualname__} is no typed message; decorate it with @netplay.message first")
+        key: int | type = what if isinstance(what, type) else self._watch(what, True)
 
         def register(handler: Handler) -> Handler:
-            self._handlers[number] = handler
+            self._handlers[key] = handler
             return handler
 
         return register
@@ -492,6 +497,58 @@ class Network(_core.Network):
         """
         return dict(self._bans())
 
+    def limit(
+        self,
+        *,
+        depth: int = 100,
+        elements: int = 1_000_000,
+        length: int = 16 * 1024 * 1024,
+        int_bytes: int = 1024,
+        bad_messages: int = 0,
+    ) -> None:
+        """Sets what one message that is sent or arrives may be; what is not given has its default again.
+
+        The defaults keep one hostile peer from taking more than about a hundred megabytes. A peer that sends more than
+        this, or what cannot be read at all, is closed with the reason "bad data".
+
+        Args:
+            depth: How many lists, dicts and so on may be inside each other, 1 to 100. A tuple or set counts two.
+            elements: How many numbers, texts, lists, keys and so on there may be in all.
+            length: How many bytes a str or bytes inside a value may have.
+            int_bytes: How many bytes an int of more than 64 bits may have, at most 1,024.
+            bad_messages: How many such messages a peer may send and stay; they are dropped, and
+                `peer.stats()["bad_messages"]` counts them.
+
+        Raises:
+            ValueError: One of them is out of range.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as server, netplay.Network() as client:
+            ...     server.limit(elements=1000, bad_messages=3)
+            ...     _ = server.listen("local://docs-limit")
+            ...     peer = client.connect("local://docs-limit")
+            ...     peer.send([0] * 1000) and peer.send([0] * 10)
+            ...     for _ in range(2):
+            ...         for event in server.get(timeout=5):
+            ...             print(event.what)
+            True
+            NETWORK_CONNECTED
+            NETWORK_DATA_IN
+        """
+        if not 8 < int_bytes <= 1024:
+            raise ValueError(f"int_bytes is {int_bytes}, it may be 9 to 1024")
+        for name, value in (("elements", elements), ("length", length)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}, it must be at least 1")
+        self._limit(
+            depth=max(depth, 0),
+            elements=elements,
+            length=length,
+            int_length=int_bytes,
+            bad_messages=_at_least_zero(bad_messages, "bad_messages"),
+        )
+
     def stats(self) -> dict[str, int]:
         """Returns what this network counts.
 
@@ -593,7 +650,7 @@ class Network(_core.Network):
                         continue
                     event = opened
                 if event.what is NETWORK_DATA_IN:
-                    handler = self._handlers.get(event.channel)
+                    handler = self._handlers.get(type(event.data)) or self._handlers.get(event.channel)
                     if handler is not None:
                         answer = handler(event)
                         if answer is not None:
@@ -667,7 +724,7 @@ class Network(_core.Network):
 
 def _at_least_zero(value: int, name: str) -> int:
     if value < 0:
-        raise ValueError(f"{name} is {value}, it must be at least 1")
+        raise ValueError(f"{name} is {value}, it must be at least 0")
     return value
 
 

@@ -61,6 +61,8 @@ impl Kind {
     pub const QUESTION: Self = Self(5);
     /// The answer to one.
     pub const ANSWER: Self = Self(6);
+    /// Says that typed messages of a name are not taken.
+    pub const REFUSAL: Self = Self(7);
 
     /// Makes a kind from its number; None above 15.
     pub const fn from_number(number: u8) -> Option<Self> {

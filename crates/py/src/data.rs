@@ -70,7 +70,7 @@ fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Bytes)> {
     }
     let encoded = codec.encode.bind(data.py()).call1((data,))?;
     let bytes = Bytes::copy_from_slice(encoded.cast::<PyBytes>()?.as_bytes());
-    measure(&bytes).map_err(|problem| UnsupportedData::new_err(problem.to_string()))?;
+    measure(&bytes, &codec.bounds()).map_err(|problem| UnsupportedData::new_err(problem.to_string()))?;
     Ok((Kind::VALUE, bytes))
 }
 
@@ -78,8 +78,8 @@ fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Bytes)> {
 pub(crate) enum Unreadable {
     /// It is the remote side's fault; the text says what.
     Bad(String),
-    /// It is nobody's: this side does not take messages of this type. It has been said.
-    Refused,
+    /// It is nobody's: this side does not take messages of this type.
+    Refused(PyErr),
     /// It is not: Ctrl-C, or the program is ending.
     Interrupted(PyErr),
 }
@@ -99,11 +99,12 @@ pub(crate) fn to_object(
             Err(_) => Err(Unreadable::Bad("sent text that is not UTF-8".to_owned())),
         },
         Kind::VALUE => {
-            measure(data).map_err(|problem| Unreadable::Bad(format!("sent a bad value: {problem}")))?;
+            measure(data, &codec.bounds())
+                .map_err(|problem| Unreadable::Bad(format!("sent a bad value: {problem}")))?;
             let value = codec.decode.call1(py, (PyBytes::new(py, data),));
             value.map_err(|error| unreadable(py, error, "value"))
         }
-        Kind::TYPED | Kind::REMOTE_EVENT | Kind::QUESTION | Kind::ANSWER => {
+        Kind::TYPED | Kind::REMOTE_EVENT | Kind::QUESTION | Kind::ANSWER | Kind::REFUSAL => {
             let object = codec.unpack.call1(py, (kind.number(), PyBytes::new(py, data), peer));
             object.map_err(|error| unreadable(py, error, "message"))
         }
@@ -113,7 +114,7 @@ pub(crate) fn to_object(
 
 fn unreadable(py: Python<'_>, error: PyErr, what: &str) -> Unreadable {
     if error.is_instance_of::<Refused>(py) {
-        Unreadable::Refused
+        Unreadable::Refused(error)
     } else if error.is_instance_of::<PyException>(py) {
         Unreadable::Bad(format!("sent a bad {what}: {}", error.value(py)))
     } else {

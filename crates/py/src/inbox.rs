@@ -162,12 +162,17 @@ fn body_of(
                     is_lossy: delivery.is_lossy,
                     reply: None,
                 }),
-                Err(Unreadable::Refused) => {
+                Err(Unreadable::Refused(refusal)) => {
                     open.refused.fetch_add(1, Relaxed);
+                    if let Err(error) = say_refused(py, object, &refusal) {
+                        interruption.get_or_insert(error);
+                    }
                     None
                 }
                 Err(Unreadable::Bad(detail)) => {
-                    open.close_as_unreadable(py, id, &detail);
+                    if peer.count_bad_message() > open.codec.limits().bad_messages {
+                        open.close_as_unreadable(py, id, &detail);
+                    }
                     None
                 }
                 Err(Unreadable::Interrupted(error)) => {
@@ -214,6 +219,13 @@ fn body_of(
             })
         }
     }
+}
+
+/// Lets Python say that a message was refused, once for each peer and type.
+fn say_refused(py: Python<'_>, peer: &Py<Peer>, refusal: &PyErr) -> PyResult<()> {
+    py.import("netplay._kinds")?
+        .call_method1("say_refused", (peer, refusal.value(py)))
+        .map(drop)
 }
 
 /// Adds to a reason's detail what the player can do about it, where netplay knows.

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use netplay_io::{
     Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, Target, Transport,
 };
+use netplay_proto::value::{Bounds, MAX_DEPTH, measure};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -16,7 +17,7 @@ use crate::data::{to_channel, to_message};
 use crate::errors::{self, NotConnected, from_io, from_send};
 use crate::inbox::Inbox;
 use crate::listener::Listener;
-use crate::open::{Codec, Open};
+use crate::open::{Codec, DataLimits, Open};
 use crate::peer::{Peer, hex};
 use crate::recipients::read_peers;
 
@@ -60,6 +61,7 @@ impl Network {
                 decode,
                 unpack,
                 ask,
+                limits: Mutex::default(),
             }),
             open: RwLock::new(None),
             is_used: AtomicBool::new(false),
@@ -256,6 +258,31 @@ impl Network {
         self.inbox.new_peer(py, &open, id, None, url.to_owned())
     }
 
+    /// Sets what one value that is sent or arrives may be, and how much of a peer may be beyond it before it is closed.
+    #[pyo3(signature = (*, depth, elements, length, int_length, bad_messages))]
+    fn _limit(
+        &self,
+        depth: usize,
+        elements: usize,
+        length: usize,
+        int_length: usize,
+        bad_messages: u32,
+    ) -> PyResult<()> {
+        if !(1..=MAX_DEPTH).contains(&depth) {
+            return Err(PyValueError::new_err(format!(
+                "depth is {depth}, it may be 1 to {MAX_DEPTH}"
+            )));
+        }
+        let bounds = Bounds {
+            depth,
+            elements,
+            length,
+            int_length,
+        };
+        *self.codec.limits.lock().unwrap_or_else(PoisonError::into_inner) = DataLimits { bounds, bad_messages };
+        Ok(())
+    }
+
     /// Bans an address, a range or a key, for some seconds or until the network is closed.
     #[pyo3(signature = (who, seconds))]
     fn _ban(&self, py: Python<'_>, who: &str, seconds: Option<f64>) -> PyResult<()> {
@@ -387,7 +414,7 @@ pub(crate) fn _generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 /// Returns how many elements an encoded value has.
 #[pyfunction]
 pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
-    netplay_proto::value::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
+    measure(data, &Bounds::default()).map_err(|problem| PyValueError::new_err(problem.to_string()))
 }
 
 fn to_transports(names: Vec<String>) -> PyResult<Vec<Transport>> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netplay_io::{ListenerId, MAX_DETAIL_LEN, Message, PeerId, Reason, SendError, Target};
+use netplay_proto::value::Bounds;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -20,10 +21,38 @@ pub(crate) struct Codec {
     pub(crate) encode: Py<PyAny>,
     /// Takes the measured bytes of a plain value.
     pub(crate) decode: Py<PyAny>,
-    /// Takes a kind from 3 to 6, its bytes and the peer that sent them.
+    /// Takes a kind from 3 on, its bytes and the peer that sent them.
     pub(crate) unpack: Py<PyAny>,
     /// Takes a peer, data, a channel and a time in seconds or None: asks, and returns the token.
     pub(crate) ask: Py<PyAny>,
+    pub(crate) limits: Mutex<DataLimits>,
+}
+
+impl Codec {
+    pub(crate) fn limits(&self) -> DataLimits {
+        *lock(&self.limits)
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.limits().bounds
+    }
+}
+
+/// What may be sent and may arrive.
+#[derive(Clone, Copy)]
+pub(crate) struct DataLimits {
+    pub(crate) bounds: Bounds,
+    /// How many messages that cannot be read a peer may send and stay.
+    pub(crate) bad_messages: u32,
+}
+
+impl Default for DataLimits {
+    fn default() -> Self {
+        Self {
+            bounds: Bounds::default(),
+            bad_messages: 0,
+        }
+    }
 }
 
 /// What is shared while a network is open.

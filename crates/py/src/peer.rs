@@ -1,7 +1,7 @@
 //! A peer as the game holds it: what was learnt from its events, and calls passed on.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use netplay_io::{Key, ListenerId, PeerId, PeerStats, Seat};
@@ -52,6 +52,7 @@ pub(crate) struct Peer {
     seat: Mutex<Option<Seat>>,
     data: Py<PyDict>,
     last_stats: Mutex<PeerStats>,
+    bad_messages: AtomicU32,
 }
 
 impl Peer {
@@ -74,6 +75,7 @@ impl Peer {
             seat: Mutex::default(),
             data: PyDict::new(py).unbind(),
             last_stats: Mutex::default(),
+            bad_messages: AtomicU32::new(0),
         };
         Py::new(py, peer)
     }
@@ -103,6 +105,11 @@ impl Peer {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Counts a message that could not be read; returns how many there were.
+    pub(crate) fn count_bad_message(&self) -> u32 {
+        self.bad_messages.fetch_add(1, Relaxed) + 1
     }
 
     fn state(&self) -> State {
@@ -223,7 +230,7 @@ impl Peer {
     ///     A dict: "rtt", "jitter" (seconds), "loss" (0.0 to 1.0), "queued" (bytes), "packets_sent", "packets_received",
     ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "copied" (small messages sent once more against loss),
     ///     "recovered" (messages that lost every copy, made from the sum of several), "messages_received", "lossy_dropped",
-    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "keys_renewed", "transport" and
+    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "bad_messages" (could not be read), "keys_renewed", "transport" and
     ///     "address". Of a peer that is gone, the last ones known.
     ///
     /// Raises:
@@ -257,6 +264,7 @@ impl Peer {
         stats.set_item("lossy_dropped", connection.lossy_dropped)?;
         stats.set_item("over_rate", connection.over_rate)?;
         stats.set_item("bad_packets", connection.bad_packets)?;
+        stats.set_item("bad_messages", self.bad_messages.load(Relaxed))?;
         stats.set_item("keys_renewed", connection.keys_renewed)?;
         stats.set_item("transport", transport)?;
         stats.set_item("address", address)?;
@@ -377,7 +385,7 @@ impl Peer {
 
     /// Returns how many elements an encoded value of its has, or raises ValueError if that is no value within the limits.
     fn _measure(&self, data: &[u8]) -> PyResult<usize> {
-        measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
+        measure(data, &self.open.codec.bounds()).map_err(|problem| PyValueError::new_err(problem.to_string()))
     }
 
     /// Its IP address, as far as is known; None inside this process.
