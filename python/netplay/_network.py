@@ -381,7 +381,7 @@ class Network(_core.Network):
 
         Raises:
             UnsupportedData: Events of this type do not travel, or an attribute is missing, is none of its type, or has
-                another type than `event_type()` was told.
+                another type than `event_type()` was told. A tuple is welcome as a Vector2, Rect or Color.
             NotConnected, PeerClosed, ValueError, TypeError: As for `send()`.
 
         Example:

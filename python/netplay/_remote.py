@@ -1,24 +1,20 @@
 """Events that travel from one pygame queue to another: which types have a name, and which of them are let in.
 
-Knows no sockets, and pygame only as far as the game has imported it.
+Knows no sockets, and pygame not at all: what an event of pygame's is, it sees by `type` and `dict`.
 
-A type's number means something in one program only, so its name travels, and the names of the fields do not:
-
-| size | field |
-|---|---|
-| 1 | length of the name, 1 to 64 |
-| … | name, UTF-8: "explosion", or "pygame.KEYDOWN" |
-| 4 | CRC-32 of the fields, written "pos:Vector2,size:int" in the order of their names, little-endian |
-| … | their values in the same order: a plain value, an array |
+A type's number means something in one program only, so its name travels. Its fields are those of a typed message, and
+travel as one: name, hash of the fields, values (see `_messages`).
 
 | the name is | the event is |
 |---|---|
 | of a type made here by `event_type()`, with the same fields | let in |
 | of a standard event in the table `_STANDARD`, and `allow_events()` has named it | let in |
-| any other | refused: counted, told once in the log, a strike against the peer |
+| any other | refused: counted, told once to both sides, a strike against the peer |
 
 The table holds what comes from hands: keys, mouse, joysticks, fingers. QUIT, windows, dropped files and the rest are
-not in it, so nothing lets them in. Who collects more strikes than are forgiven is closed with "bad data".
+not in it, so nothing lets them in. Its fields are bounded to what a hand can do, so that what a game does with such an
+event works with one from a stranger, too: a key of 40 bits makes `pygame.key.name()` raise, and a NUL pygame's fonts.
+Who collects more strikes than are forgiven is closed with "bad data".
 
 The numbers of `event_type()` lie above those that `pygame.event.custom_type()` gives out, and are never given out
 twice, so they stay what they are when the game calls `pygame.quit()` and `pygame.init()`.
@@ -26,15 +22,18 @@ twice, so they stay what they are when the game calls `pygame.quit()` and `pygam
 
 from __future__ import annotations
 
-import logging
-import zlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 
-from . import _codec, _core, _kinds
+import msgspec
+
+from . import _core, _kinds
 from ._errors import UnsupportedData
 from ._events import NETWORK, NETWORK_EVENT, NETWORK_WAKE
-from ._fields import Field, field_of
-from ._strikes import Strikes, Unbearable
+from ._messages import Schema
+from ._pygame_values import numbers_of
+from ._strikes import Strikes
 
 if TYPE_CHECKING:
     from ._core import Event, Peer
@@ -45,32 +44,26 @@ _FIRST_NUMBER: Final = 65_002  # after NETWORK and NETWORK_WAKE
 _LAST_NUMBER: Final = 65_533  # pygame's last is 65,534
 _MAX_NAME_LEN: Final = 64
 _MAX_FIELDS: Final = 32
-_MAX_VALUES_LEN: Final = 65_536
+_HASH_LEN: Final = 4
 _PREFIX: Final = "pygame."
 _RESERVED: Final = frozenset({"type", "dict", "peer"})
-_MAX_TOLD: Final = 16
-"""About how many refused names the log tells, of all that a program meets."""
-
-_log = logging.getLogger("netplay")
 
 
-class EventType(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class EventType:
     """A type of event that can travel."""
 
     name: str
     number: int
-    fields: tuple[Field, ...]  # in the order of their names
-    is_standard: bool = False
-
-    @property
-    def words(self) -> str:
-        """The fields in one line, by which two sides see whether they mean the same."""
-        return ",".join(f"{field.name}:{field.word}" for field in self.fields)
-
-    @property
-    def code(self) -> bytes:
-        """The four bytes that stand for the fields on the way."""
-        return zlib.crc32(self.words.encode()).to_bytes(4, "little")
+    types: dict[str, Any]
+    """The fields, in the order of their names, and their types."""
+    schema: Schema
+    head: bytes
+    """Name and hash, as they travel."""
+    signature: str
+    """The fields in words, by which two sides see whether they mean the same."""
+    defaults: dict[str, Any] | None = None
+    """Of a standard event: what a field is that an event made by hand does not have."""
 
 
 class Outgoing(NamedTuple):
@@ -80,68 +73,117 @@ class Outgoing(NamedTuple):
 
 
 class Arrived(NamedTuple):
-    """An event that came in, and nobody has looked at yet."""
+    """An event that came in."""
 
     name: str
-    code: bytes
-    values: bytes
+    kind: EventType | None
+    data: dict[str, Any]
+    refusal: str
+    """Why it does not get in, and what would let it in; "" if nothing is known against it."""
 
 
-def _standard(number: int, **fields: str) -> tuple[int, dict[str, str]]:
-    return number, fields
+def _schema(name: str, types: dict[str, Any]) -> Schema:
+    return Schema(dataclasses.make_dataclass("Fields", types.items()), name, packed=True, local_names={})
+
+
+_Int32: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+_Real: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+_Letter: TypeAlias = Annotated[str, msgspec.Meta(max_length=8)]
+_Words: TypeAlias = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+
+# What the fields of standard events are, what they may be, and what they are if nobody says so.
+_HANDS: Final[dict[str, tuple[Any, Any, Any]]] = {
+    "bool": (bool, bool, False),
+    "id": (int, int, 0),
+    "int32": (int, _Int32, 0),
+    "two int32": (tuple[int, int], tuple[_Int32, _Int32], (0, 0)),
+    "three int32": (tuple[int, int, int], tuple[_Int32, _Int32, _Int32], (0, 0, 0)),
+    "real": (float, _Real, 0.0),
+    "letter": (str, _Letter, ""),
+    "words": (str, _Words, ""),
+}
 
 
 _KEY: Final = {"key": "int32", "mod": "int32", "unicode": "letter", "scancode": "int32"}
 _JOY: Final = {"joy": "int32", "instance_id": "int32"}
+_PAD: Final = {"instance_id": "int32"}
 _BUTTON: Final = {"pos": "two int32", "button": "int32", "touch": "bool"}
-_FINGER: Final = {"touch_id": "int", "finger_id": "int", "x": "real", "y": "real", "dx": "real", "dy": "real"}
+_MOTION: Final = {"pos": "two int32", "rel": "two int32", "buttons": "three int32", "touch": "bool"}
+_WHEEL: Final = {
+    "x": "int32",
+    "y": "int32",
+    "precise_x": "real",
+    "precise_y": "real",
+    "flipped": "bool",
+    "touch": "bool",
+}
+_FINGER: Final = {"touch_id": "id", "finger_id": "id", "x": "real", "y": "real", "dx": "real", "dy": "real"}
 
 # The numbers are the same in pygame and pygame-ce, which a test looks after; so no pygame is needed to know them.
-_STANDARD: Final = {
-    name: EventType(
-        _PREFIX + name, number, tuple(field_of(word, kind) for word, kind in sorted(fields.items())), is_standard=True
-    )
-    for name, (number, fields) in {
-        "KEYDOWN": _standard(768, **_KEY),
-        "KEYUP": _standard(769, **_KEY),
-        "TEXTEDITING": _standard(770, text="words", start="int32", length="int32"),
-        "TEXTINPUT": _standard(771, text="words"),
-        "MOUSEMOTION": _standard(1024, pos="two int32", rel="two int32", buttons="three int32", touch="bool"),
-        "MOUSEBUTTONDOWN": _standard(1025, **_BUTTON),
-        "MOUSEBUTTONUP": _standard(1026, **_BUTTON),
-        "MOUSEWHEEL": _standard(
-            1027, flipped="bool", x="int32", y="int32", precise_x="real", precise_y="real", touch="bool"
-        ),
-        "JOYAXISMOTION": _standard(1536, **_JOY, axis="int32", value="real"),
-        "JOYBALLMOTION": _standard(1537, **_JOY, ball="int32", rel="two int32"),
-        "JOYHATMOTION": _standard(1538, **_JOY, hat="int32", value="two int32"),
-        "JOYBUTTONDOWN": _standard(1539, **_JOY, button="int32"),
-        "JOYBUTTONUP": _standard(1540, **_JOY, button="int32"),
-        "CONTROLLERAXISMOTION": _standard(1616, instance_id="int32", axis="int32", value="int32"),
-        "CONTROLLERBUTTONDOWN": _standard(1617, instance_id="int32", button="int32"),
-        "CONTROLLERBUTTONUP": _standard(1618, instance_id="int32", button="int32"),
-        "FINGERDOWN": _standard(1792, **_FINGER),
-        "FINGERUP": _standard(1793, **_FINGER),
-        "FINGERMOTION": _standard(1794, **_FINGER),
-    }.items()
+_STANDARD: Final[dict[str, tuple[int, dict[str, str]]]] = {
+    "KEYDOWN": (768, _KEY),
+    "KEYUP": (769, _KEY),
+    "TEXTEDITING": (770, {"text": "words", "start": "int32", "length": "int32"}),
+    "TEXTINPUT": (771, {"text": "words"}),
+    "MOUSEMOTION": (1024, _MOTION),
+    "MOUSEBUTTONDOWN": (1025, _BUTTON),
+    "MOUSEBUTTONUP": (1026, _BUTTON),
+    "MOUSEWHEEL": (1027, _WHEEL),
+    "JOYAXISMOTION": (1536, {**_JOY, "axis": "int32", "value": "real"}),
+    "JOYBALLMOTION": (1537, {**_JOY, "ball": "int32", "rel": "two int32"}),
+    "JOYHATMOTION": (1538, {**_JOY, "hat": "int32", "value": "two int32"}),
+    "JOYBUTTONDOWN": (1539, {**_JOY, "button": "int32"}),
+    "JOYBUTTONUP": (1540, {**_JOY, "button": "int32"}),
+    "CONTROLLERAXISMOTION": (1616, {**_PAD, "axis": "int32", "value": "int32"}),
+    "CONTROLLERBUTTONDOWN": (1617, {**_PAD, "button": "int32"}),
+    "CONTROLLERBUTTONUP": (1618, {**_PAD, "button": "int32"}),
+    "FINGERDOWN": (1792, _FINGER),
+    "FINGERUP": (1793, _FINGER),
+    "FINGERMOTION": (1794, _FINGER),
 }
+_STANDARD_BY_NUMBER: Final = {number: name for name, (number, _) in _STANDARD.items()}
 
-_by_name: dict[str, EventType] = {kind.name: kind for kind in _STANDARD.values()}
-_by_number: dict[int, EventType] = {kind.number: kind for kind in _STANDARD.values()}
-_told: set[str] = set()
+_by_name: dict[str, EventType] = {}
+_by_number: dict[int, EventType] = {}
 
 
-def event_type(name: str, /, **fields: object) -> int:
+def _find(name: str) -> EventType | None:
+    """Returns the type of a name as it travels."""
+    short_name = name.removeprefix(_PREFIX)
+    return _standard(short_name) if name != short_name and short_name in _STANDARD else _by_name.get(name)
+
+
+def _find_number(number: int) -> EventType | None:
+    """Returns the type of a number as it is here."""
+    short_name = _STANDARD_BY_NUMBER.get(number)
+    return _by_number.get(number) if short_name is None else _standard(short_name)
+
+
+@functools.cache
+def _standard(short_name: str) -> EventType:
+    """Returns a type of pygame's own; made when it is first spoken of."""
+    number, fields = _STANDARD[short_name]
+    name = _PREFIX + short_name
+    words = dict(sorted(fields.items()))
+    plain = _schema(name, {field: _HANDS[word][0] for field, word in words.items()})
+    types = {field: _HANDS[word][1] for field, word in words.items()}
+    defaults = {field: _HANDS[word][2] for field, word in words.items()}
+    # The bounds are the receiver's own business: they are no part of what both sides must say alike.
+    return EventType(name, number, types, _schema(name, types), plain.head, plain.signature, defaults)
+
+
+def event_type(name: str, /, **fields: Any) -> int:
     """Makes a type of pygame event that can travel: `post()` puts such events into the other players' pygame queues.
 
     Every player's program makes it with the same name and the same fields, in any order; what counts is the name, and
-    the number may differ. An event of a type that a program did not make does not get in there.
+    the number may differ. An event of a type that a program did not make does not get in there, and both sides are
+    told so once, in the log.
 
     Args:
         name: What all players call it: 1 to 64 bytes of UTF-8, nothing that begins with "pygame.".
-        fields: The attributes that such an event has, at most 32, each with its type: bool, int, float, str, bytes,
-            list, tuple, dict, `object` for any plain value, `pygame.Vector2`, `Vector3`, `Rect`, `FRect` or `Color`.
-            Where pygame is not imported, these last can be written as words, "Vector2", and arrive there as tuples.
+        fields: The attributes that such an event has, at most 32, each with its type: whatever a field of a
+            `netplay.message` may be, `pygame.Vector2` and `net.Float(0, 800, step=0.1)` as well. A server without
+            pygame writes `tuple[float, float]` for a Vector2.
 
     Returns:
         The number, for `pygame.event.Event(number, ...)` and `e.type == number`. It stays the same when pygame is quit
@@ -150,12 +192,12 @@ def event_type(name: str, /, **fields: object) -> int:
     Raises:
         ValueError: The name is too long, empty, not printable or pygame's own, or was given other fields before; a
             field has the name "type", "dict" or "peer"; or there are too many fields, or more than 532 types.
-        TypeError: The name is no str, or a field's type is none of these.
+        TypeError: The name is no str, or a field's type cannot travel.
 
     Example:
         >>> import netplay
-        >>> SPLASH = netplay.event_type("docs-splash", where=tuple, size=int)
-        >>> SPLASH == netplay.event_type("docs-splash", size=int, where=tuple)
+        >>> SPLASH = netplay.event_type("docs-splash", where=tuple[int, int], size=int)
+        >>> SPLASH == netplay.event_type("docs-splash", size=int, where=tuple[int, int])
         True
     """
     if not isinstance(name, str):
@@ -171,17 +213,17 @@ def event_type(name: str, /, **fields: object) -> int:
     reserved = _RESERVED.intersection(fields)
     if reserved:
         raise ValueError(f"event type {name!r} has a field {min(reserved)!r}, which every event has already")
-    made = tuple(field_of(word, kind) for word, kind in sorted(fields.items()))
+    types = dict(sorted(fields.items()))
+    schema = _schema(name, types)
     known = _by_name.get(name)
     if known is not None:
-        if known.fields != made:
-            new = EventType(name, 0, made).words
-            raise ValueError(f"event type {name!r} was made with the fields ({known.words}) before, not ({new})")
+        if known.signature != schema.signature:
+            raise ValueError(f"event type {name!r} was made as {known.signature} before, not {schema.signature}")
         return known.number
-    number = _FIRST_NUMBER + len(_by_number) - len(_STANDARD)
+    number = _FIRST_NUMBER + len(_by_number)
     if number > _LAST_NUMBER:
         raise ValueError(f"more than {_LAST_NUMBER - _FIRST_NUMBER + 1} event types")
-    _by_name[name] = _by_number[number] = EventType(name, number, made)
+    _by_name[name] = _by_number[number] = EventType(name, number, types, schema, schema.head, schema.signature)
     return number
 
 
@@ -192,29 +234,26 @@ def outgoing(event: object, attributes: object) -> tuple[Outgoing, object]:
         UnsupportedData: Such an event does not travel, or not with these attributes.
     """
     number, values, origin = _read(event, attributes)
-    kind = _by_number.get(number)
+    kind = _find_number(number)
     if kind is None:
         raise UnsupportedData(_refusal(number))
-    wire = []
-    for field in kind.fields:
-        if field.name in values:
-            try:
-                wire.append(field.to_wire(values[field.name]))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise UnsupportedData(f"{kind.name}.{field.name} {error}") from None
-        elif kind.is_standard:
-            wire.append(field.default)
-        else:
-            raise UnsupportedData(f"this {kind.name} event has no {field.name}; its type has ({kind.words})")
-    if not kind.is_standard:  # those of pygame have windows and times, which mean nothing elsewhere
-        extra = set(values) - {field.name for field in kind.fields} - {"peer"}
+    if kind.defaults is not None:  # what else pygame's own have, windows and times, means nothing elsewhere
+        values = {field: values.get(field, default) for field, default in kind.defaults.items()}
+    else:
+        values = {field: value for field, value in values.items() if field != "peer"}
+        missing, extra = kind.types.keys() - values, values.keys() - kind.types
+        if missing:
+            raise UnsupportedData(f"this {kind.name} event has no {min(missing)}; its type is {kind.signature}")
         if extra:
-            raise UnsupportedData(f"{kind.name}.{min(extra)} is no field of its type, which has ({kind.words})")
-    encoded = _codec.encode(wire)
-    if len(encoded) > _MAX_VALUES_LEN:
-        raise UnsupportedData(f"this {kind.name} event has {len(encoded)} bytes, it may have {_MAX_VALUES_LEN}")
-    name = kind.name.encode()
-    return Outgoing(bytes([len(name)]) + name + kind.code + encoded), origin
+            raise UnsupportedData(f"{kind.name}.{min(extra)} is no field of its type, {kind.signature}")
+    for field, annotation in kind.types.items():
+        if isinstance(values[field], (tuple, list)) and isinstance(annotation, type) and numbers_of(annotation):
+            try:
+                values[field] = annotation(*values[field])
+            except (TypeError, ValueError) as error:
+                raise UnsupportedData(f"{kind.name}.{field}: {error}") from None
+    _, packed = kind.schema.pack(kind.schema.cls(**values))
+    return Outgoing(kind.head + packed[len(kind.head) :]), origin
 
 
 def _read(event: object, attributes: object) -> tuple[int, dict[str, Any], object]:
@@ -258,45 +297,23 @@ class Door:
         Raises:
             Unbearable: Its sender is to be closed.
         """
-        kind = _by_name.get(arrived.name)
-        refusal = self._refusal_of(kind, arrived)
-        if kind is None or refusal:
-            self._refuse(event.peer, arrived.name, refusal)
-            return None
-        try:
-            event.peer._measure(arrived.values)
-            values = _codec.decode(arrived.values)
-            if type(values) is not list or len(values) != len(kind.fields):
-                raise ValueError(f"it must have {len(kind.fields)} fields")
-            data = {field.name: field.from_wire(value) for field, value in zip(kind.fields, values, strict=True)}
-        except (TypeError, ValueError, OverflowError) as error:
-            raise Unbearable(f"sent a bad {arrived.name} event: {error}") from None
-        return _core._remote_event(event, kind.number, kind.name, data)
-
-    def _refusal_of(self, kind: EventType | None, arrived: Arrived) -> str:
-        """Returns why an event does not get in, and what would let it in; "" if it does."""
-        if kind is None:
-            return "to know them, make their type with netplay.event_type()"
-        if kind.is_standard and kind.name not in self._allowed:
-            return f"to let them in, call netplay.allow_events({kind.name})"
-        if kind.code != arrived.code:
-            return f"their fields are others there than here, where they are ({kind.words})"
-        return ""
-
-    def _refuse(self, peer: Peer, name: str, why: str) -> None:
+        name, kind, data, refusal = arrived
+        if kind is not None and kind.defaults is not None and name not in self._allowed:
+            refusal = f"to let it in, call netplay.allow_events({name})"
+        if kind is not None and not refusal:
+            return _core._remote_event(event, kind.number, name, data)
         self.refused += 1
-        if name not in _told and len(_told) < _MAX_TOLD:
-            _told.add(name)
-            _log.warning("%s sends %r events, which are refused: %s", peer, name, why)
-        self._strikes.add(peer, f"sent too many events that are refused, the last {name!r}")
+        _kinds.say_refused(event.peer, _kinds.Refused(name, refusal))
+        self._strikes.add(event.peer, f"sent too many events that are refused, the last {name!r}")
+        return None
 
 
 def _standard_type(kind: int | str) -> EventType:
-    found = _by_number.get(kind) if isinstance(kind, int) else _by_name.get(_PREFIX + kind.removeprefix(_PREFIX))
-    if found is None or not found.is_standard:
-        if found is not None:
-            raise ValueError(f"{found.name!r} events are let in already, since event_type() made them")
+    found = _find_number(kind) if isinstance(kind, int) else _find(_PREFIX + kind.removeprefix(_PREFIX))
+    if found is None:
         raise ValueError(f"event type {kind!r} is never let in; these can be: {', '.join(_STANDARD)}")
+    if found.defaults is None:
+        raise ValueError(f"{found.name!r} events are let in already, since event_type() made them")
     return found
 
 
@@ -312,15 +329,20 @@ def _pack(event: Outgoing) -> tuple[int, bytes]:
     return _kinds.REMOTE_EVENT, event.data
 
 
-def _unpack(data: bytes, _peer: Peer) -> Arrived:
-    """Takes a remote event apart without looking at its values: nobody knows yet whether it is let in."""
-    name_end = 1 + (data[0] if data else 0)
-    if not 1 < name_end <= 1 + _MAX_NAME_LEN or not name_end + 4 < len(data) <= name_end + 4 + _MAX_VALUES_LEN:
-        raise ValueError(f"a remote event of {len(data)} bytes")
-    name = data[1:name_end].decode()
+def _unpack(data: bytes, peer: Peer) -> Arrived:
+    end = 1 + data[0] + _HASH_LEN if data else 0
+    if not 1 + _HASH_LEN < end <= min(len(data), 1 + _MAX_NAME_LEN + _HASH_LEN):
+        raise ValueError(f"an event of {len(data)} bytes has no whole name")
+    name = data[1 : end - _HASH_LEN].decode()
     if not name.isprintable():
-        raise ValueError("a remote event whose name cannot be printed")
-    return Arrived(name, data[name_end : name_end + 4], data[name_end + 4 :])
+        raise ValueError("an event has a name that cannot be printed")
+    kind = _find(name)
+    if kind is None:
+        return Arrived(name, None, {}, "there is no netplay.event_type() of this name here")
+    if kind.head != data[:end]:
+        return Arrived(name, kind, {}, f"its fields differ; here it is {kind.signature}")
+    fields = kind.schema.unpack(data[end:], peer)
+    return Arrived(name, kind, {field: getattr(fields, field) for field in kind.types}, "")
 
 
 _kinds.packers[Outgoing] = _pack

@@ -18,7 +18,6 @@ MODULES = [
     "_codec",
     "_errors",
     "_events",
-    "_fields",
     "_kinds",
     "_network",
     "_pygame",

@@ -22,11 +22,11 @@ from netplay import (
     NETWORK_DISCONNECTED,
     NETWORK_EVENT,
     Event,
+    MessageTooLarge,
     Network,
     NotConnected,
     UnsupportedData,
     _codec,
-    _fields,
     _kinds,
     _remote,
     _strikes,
@@ -34,9 +34,9 @@ from netplay import (
 
 Make = Callable[[], Network]
 
-SPLASH = netplay.event_type("splash", where="Vector2", size=int)
+SPLASH = netplay.event_type("splash", where=tuple[float, float], size=int)
 MIXED = netplay.event_type(
-    "mixed", a=bool, b=float, c=str, d=bytes, e=list, f=tuple, g=dict, h=object, i=tuple[int, int]
+    "mixed", a=bool, b=float, c=str, d=bytes, e=list, f=tuple, g=dict, h=object, i=tuple[int, int], j=int | None
 )
 SIGNAL = netplay.event_type("signal")
 
@@ -51,7 +51,6 @@ class Raw(NamedTuple):
 @pytest.fixture(autouse=True)
 def raw(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_kinds.packers, Raw, lambda raw: (raw.kind, raw.data))
-    monkeypatch.setattr(_remote, "_told", set())
 
 
 @pytest.fixture
@@ -69,13 +68,13 @@ def event_in(network: Network) -> Event:
 
 
 def test_a_type_keeps_its_number_and_is_found_again_by_its_name() -> None:
-    assert netplay.event_type("splash", size=int, where="Vector2") == SPLASH
+    assert netplay.event_type("splash", size=int, where=tuple[float, float]) == SPLASH
     assert netplay.event_type("signal") == SIGNAL != SPLASH
     assert netplay.NETWORK_WAKE < SPLASH < 65_535
 
 
 def test_a_type_cannot_be_made_again_with_other_fields() -> None:
-    with pytest.raises(ValueError, match=r"with the fields \(size:int,where:Vector2\) before, not \(size:float\)"):
+    with pytest.raises(ValueError, match=r"made as splash\(size: int, where: .*\) before, not splash\(size: float\)"):
         netplay.event_type("splash", size=float)
 
 
@@ -88,8 +87,8 @@ def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
 def test_a_name_or_a_type_of_another_kind_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="the name of an event type is 7, it must be a str"):
         netplay.event_type(7)  # type: ignore[arg-type]
-    for kind in (set, Pair, "Surface", 3, tuple[str, int]):
-        with pytest.raises(TypeError, match=r"the field 'x' has the type .* it may be one of bool, int, float"):
+    for kind in (Pair, complex, 3, list[Pair]):
+        with pytest.raises(TypeError, match=r"wrong.x: .* cannot be the type of a field"):
             netplay.event_type("wrong", x=kind)
 
 
@@ -133,6 +132,7 @@ def test_fields_of_every_type_arrive_as_what_they_were(pair: Pair) -> None:
         "g": {1: "x"},
         "h": None,
         "i": (3, 4),
+        "j": None,
     }
     pair.client.post(MIXED, values)
     data = event_in(pair.server).data
@@ -141,7 +141,7 @@ def test_fields_of_every_type_arrive_as_what_they_were(pair: Pair) -> None:
 
 
 def test_an_int_is_welcome_as_a_float_and_an_event_may_have_no_fields(pair: Pair) -> None:
-    pair.client.post(SPLASH, {"where": [1, 2], "size": 0})
+    pair.client.post(SPLASH, {"where": (1, 2), "size": 0})
     pair.client.post(SIGNAL)
     splash, signal = wait_for(pair.server, NETWORK_EVENT, 2)
     assert [type(x) for x in splash.data["where"]] == [float, float]
@@ -208,23 +208,24 @@ def test_posting_before_anybody_can_be_there_is_an_error_and_to_nobody_is_fine(n
     assert network.post(SIGNAL) == 0
 
 
+SIGNATURE = r"splash\(size: int, where: tuple\[float, float\]\)"
 REFUSED: list[tuple[object, object, str]] = [
-    (SPLASH, {"where": (1, 2)}, r"this splash event has no size; its type has \(size:int,where:Vector2\)"),
-    (SPLASH, {"where": (1, 2), "size": "3"}, r"splash.size is a str, it must be an int"),
-    (SPLASH, {"where": (1, 2), "size": True}, r"splash.size is a bool, it must be an int"),
-    (SPLASH, {"where": (1, 2), "size": 2**70}, r"splash.size has 71 bits, it may have 64"),
-    (SPLASH, {"where": (1, 2, 3), "size": 3}, r"splash.where is a tuple, it must be a Vector2"),
-    (SPLASH, {"where": 7, "size": 3}, r"splash.where is an int, it must be a Vector2"),
-    (SPLASH, {"where": ("1", 2), "size": 3}, r"splash.where is a str, it must be a float"),
-    (SPLASH, {"where": (10**400, 2), "size": 3}, r"splash.where int too large"),
-    (SPLASH, {"where": (1, 2), "size": 3, "color": "red"}, r"splash.color is no field of its type"),
+    (SPLASH, {"where": (1, 2)}, rf"this splash event has no size; its type is {SIGNATURE}"),
+    (SPLASH, {"where": (1, 2), "size": "3"}, r"splash.size: expected int, got str"),
+    (SPLASH, {"where": (1, 2), "size": True}, r"splash.size: expected int, got bool"),
+    (SPLASH, {"where": (1, 2), "size": 2**70}, r"splash: an int has more than 64 bits"),
+    (SPLASH, {"where": (1, 2, 3), "size": 3}, r"splash.where: expected array of length 2, got 3"),
+    (SPLASH, {"where": 7, "size": 3}, r"splash.where: expected array, got int"),
+    (SPLASH, {"where": ("1", 2), "size": 3}, r"splash.where\[0\]: expected float, got str"),
+    (SPLASH, {"where": (1, 2), "size": 3, "color": "red"}, rf"splash.color is no field of its type, {SIGNATURE}"),
     (SPLASH, [("size", 3)], r"the attributes are a list, they must be a dict"),
     (SIGNAL + 400, None, r"event type \d+ does not travel: neither made by netplay.event_type\(\), nor one of KEYDOWN"),
     (256, None, r"event type 256 does not travel"),
     (netplay.NETWORK, {}, r"network events do not travel; send e.data instead"),
     (True, None, r"bool is no event"),
     ("explosion", None, r"str is no event; post\(pygame.event.Event\(...\)\), or post\(number, {...}\)"),
-    (MIXED, dict.fromkeys("abcdefghi"), r"mixed.a is a NoneType, it must be a bool"),
+    (MIXED, dict.fromkeys("abcdefghij"), r"mixed.a: expected bool, got null"),
+    (768, {"key": 2**40}, r"pygame.KEYDOWN.key: expected int <= 2147483647"),
 ]
 
 
@@ -235,14 +236,12 @@ def test_what_cannot_be_posted_says_why(pair: Pair, event: object, attributes: o
     assert isinstance(caught.value, TypeError)
 
 
-def test_values_of_an_event_are_bounded(pair: Pair) -> None:
-    values = {"a": True, "b": 0.0, "c": "", "d": b"", "e": [], "f": (), "g": {}, "h": 0, "i": (1, 2)}
-    with pytest.raises(UnsupportedData, match=r"mixed.c has 32769 characters, it may have 32768"):
-        pair.client.post(MIXED, {**values, "c": "x" * 32_769})
-    with pytest.raises(UnsupportedData, match=r"this mixed event has \d+ bytes, it may have 65536"):
-        pair.client.post(MIXED, {**values, "e": list(range(1000, 31_000))})
-    with pytest.raises(UnsupportedData, match="cannot be sent as what it is"):
+def test_what_is_inside_a_field_is_looked_at_too(pair: Pair) -> None:
+    values = {"a": True, "b": 0.0, "c": "", "d": b"", "e": [], "f": (), "g": {}, "h": 0, "i": (1, 2), "j": 3}
+    with pytest.raises(UnsupportedData, match="cannot be sent"):
         pair.client.post(MIXED, {**values, "e": [object()]})
+    with pytest.raises(MessageTooLarge):
+        pair.client.post(MIXED, {**values, "c": "x" * 9_000_000, "d": b"x" * 9_000_000})
 
 
 def test_other_events_of_get_do_not_travel(pair: Pair) -> None:
@@ -301,11 +300,12 @@ def test_a_failed_allow_events_changes_nothing(pair: Pair) -> None:
     assert event_in(pair.server).name == "pygame.KEYUP"
 
 
-def wire(name: bytes, words: str, values: object, code: bytes | None = None) -> Raw:
-    code = _remote.EventType("", 0, ()).code if code is None else code
-    if words:
-        code = _remote.zlib.crc32(words.encode()).to_bytes(4, "little")  # type: ignore[attr-defined]
-    return Raw(_kinds.REMOTE_EVENT, bytes([len(name)]) + name + code + _codec.encode(values))
+def wire(name: bytes, values: object, head: bytes | None = None) -> Raw:
+    """An event with values that need not be what its type says."""
+    known = _remote._find(name.decode())
+    if head is None:
+        head = known.head if known is not None else bytes([len(name)]) + name + b"hash"
+    return Raw(_kinds.REMOTE_EVENT, head + _codec.encode(values))
 
 
 @pytest.mark.parametrize(
@@ -313,31 +313,33 @@ def wire(name: bytes, words: str, values: object, code: bytes | None = None) -> 
 )
 def test_a_peer_that_sends_what_is_never_let_in_is_not_heard(pair: Pair, name: bytes) -> None:
     pair.server.allow_events("KEYDOWN")
-    pair.client.send(wire(name, "", []))
+    pair.client.send(wire(name, []))
     pair.client.send("the end")
     assert only(wait_for(pair.server, NETWORK_DATA_IN)).data == "the end"
     assert pair.server.get(0.02) == []
     assert pair.server.stats()["events_refused"] == 1
 
 
-def test_an_unknown_type_and_other_fields_are_told_once_and_refused(
+def test_an_unknown_type_and_other_fields_are_told_once_to_both_sides(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "netplay"):
         for _ in range(3):
-            pair.client.send(wire(b"never made here", "", []))
-            pair.client.send(wire(b"splash", "size:float", [1.0]))
+            pair.client.send(wire(b"never made here", []))
+            pair.client.send(wire(b"splash", [1.0], b"\x06splashhash"))
             pair.client.post(768, KEY)
         pair.client.send("the end")
         wait_for(pair.server, NETWORK_DATA_IN)
-    assert [record.getMessage() for record in caplog.records] == [
-        "Ada sends 'never made here' events, which are refused: "
-        "to know them, make their type with netplay.event_type()",
-        "Ada sends 'splash' events, which are refused: "
-        "their fields are others there than here, where they are (size:int,where:Vector2)",
-        "Ada sends 'pygame.KEYDOWN' events, which are refused: "
-        "to let them in, call netplay.allow_events(pygame.KEYDOWN)",
-    ]
+        pair.server.send("heard")
+        wait_for(pair.client, NETWORK_DATA_IN)
+    why = {
+        "never made here": "there is no netplay.event_type() of this name here",
+        "splash": "its fields differ; here it is splash(size: int, where: tuple[float, float])",
+        "pygame.KEYDOWN": "to let it in, call netplay.allow_events(pygame.KEYDOWN)",
+    }
+    told = [record.getMessage() for record in caplog.records]
+    assert told[:3] == [f"Ada sends the message {name}, and it is dropped: {words}" for name, words in why.items()]
+    assert set(told[3:]) <= {f"Server drops the message {name} from here: {words}" for name, words in why.items()}
     assert pair.server.stats()["events_refused"] == 9
     assert pair.to_client.state == "connected"
 
@@ -346,10 +348,10 @@ def test_names_made_up_by_a_peer_fill_neither_log_nor_memory(pair: Pair, caplog:
     before = len(_remote._by_name)
     with caplog.at_level(logging.WARNING, "netplay"):
         for number in range(200):
-            pair.client.send(wire(f"made up {number}".encode(), "", []))
+            pair.client.send(wire(f"made up {number}".encode(), []))
         pair.client.send("the end")
         wait_for(pair.server, NETWORK_DATA_IN)
-    assert len(caplog.records) == len(_remote._told) == _remote._MAX_TOLD
+    assert len(caplog.records) == 16
     assert len(_remote._by_name) == before
 
 
@@ -372,33 +374,42 @@ def test_one_who_goes_on_sending_what_is_refused_is_closed(pair: Pair, monkeypat
     assert pair.server.stats()["closed_for_bad_data"] == 1
 
 
-SPLASH_WORDS = "size:int,where:Vector2"
+SPLASH_HEAD = _remote._by_name["splash"].head
 MALFORMED = {
     "empty": Raw(_kinds.REMOTE_EVENT, b""),
     "no name": Raw(_kinds.REMOTE_EVENT, b"\x00abcd\x90"),
     "a name without an end": Raw(_kinds.REMOTE_EVENT, b"\x20abcd"),
-    "no values": Raw(_kinds.REMOTE_EVENT, b"\x06splash1234"),
+    "no hash": Raw(_kinds.REMOTE_EVENT, b"\x06splash123"),
+    "no values": Raw(_kinds.REMOTE_EVENT, SPLASH_HEAD),
     "a long name": Raw(_kinds.REMOTE_EVENT, b"\x41" + b"x" * 65 + b"1234\x90"),
     "a name that is no text": Raw(_kinds.REMOTE_EVENT, b"\x02\xff\xfe1234\x90"),
     "a name with a line break": Raw(_kinds.REMOTE_EVENT, b"\x02a\n1234\x90"),
-    "values that are no array": wire(b"splash", SPLASH_WORDS, {"size": 3}),
-    "a tuple for the values": wire(b"splash", SPLASH_WORDS, (3, [1.0, 2.0])),
-    "a value too few": wire(b"splash", SPLASH_WORDS, [3]),
-    "a value too many": wire(b"splash", SPLASH_WORDS, [3, [1.0, 2.0], 4]),
-    "a str for an int": wire(b"splash", SPLASH_WORDS, ["3", [1.0, 2.0]]),
-    "a bool for an int": wire(b"splash", SPLASH_WORDS, [True, [1.0, 2.0]]),
-    "a Vector2 of strings": wire(b"splash", SPLASH_WORDS, [3, ["1", "2"]]),
-    "a Vector2 of three": wire(b"splash", SPLASH_WORDS, [3, [1.0, 2.0, 3.0]]),
-    "a str of two for a Vector2": wire(b"splash", SPLASH_WORDS, [3, "xy"]),
-    "a huge int for a float": wire(b"splash", SPLASH_WORDS, [3, [10**400, 1]]),
-    "a huge int": wire(b"splash", SPLASH_WORDS, [2**100, [1.0, 2.0]]),
-    "a bomb": Raw(_kinds.REMOTE_EVENT, b"\x06splash" + _remote._by_name["splash"].code + b"\xdd\xff\xff\xff\xff"),
-    "too much": Raw(_kinds.REMOTE_EVENT, b"\x06splash" + _remote._by_name["splash"].code + b"\x00" * 70_000),
+    "values that are no array": wire(b"splash", {"size": 3}),
+    "a tuple for the values": wire(b"splash", (3, [1.0, 2.0])),
+    "a value too few": wire(b"splash", [3]),
+    "a value too many": wire(b"splash", [3, [1.0, 2.0], 4]),
+    "a str for an int": wire(b"splash", ["3", [1.0, 2.0]]),
+    "a bool for an int": wire(b"splash", [True, [1.0, 2.0]]),
+    "a point of strings": wire(b"splash", [3, ["1", "2"]]),
+    "a point of three": wire(b"splash", [3, [1.0, 2.0, 3.0]]),
+    "a str of two for a point": wire(b"splash", [3, "xy"]),
+    "a huge int for a float": wire(b"splash", [3, [10**400, 1]]),
+    "a huge int": wire(b"splash", [2**100, [1.0, 2.0]]),
+    "a bomb": Raw(_kinds.REMOTE_EVENT, SPLASH_HEAD + b"\xdd\xff\xff\xff\xff"),
+    "a key of 40 bits": wire(b"pygame.KEYDOWN", [2**40, 0, 0, ""]),
+    "a letter that is a book": wire(b"pygame.KEYDOWN", [97, 0, 0, "a" * 1000]),
+    "text with a NUL": wire(b"pygame.TEXTINPUT", ["a\0b"]),
+    "text with a line break at its end": wire(b"pygame.TEXTINPUT", ["a\n"]),
+    "text without end": wire(b"pygame.TEXTINPUT", ["x" * 257]),
+    "an axis that is no number": wire(b"pygame.JOYAXISMOTION", [0, 0, 0, float("nan")]),
+    "an axis beyond all bounds": wire(b"pygame.JOYAXISMOTION", [0, 0, 0, float("inf")]),
+    "a mouse of strings": wire(b"pygame.MOUSEMOTION", [[0, 0, 0], ["1", 2], [0, 0], False]),
 }
 
 
 @pytest.mark.parametrize("message", MALFORMED.values(), ids=MALFORMED.keys())
 def test_a_malformed_event_closes_its_sender_and_raises_nothing(pair: Pair, message: Raw) -> None:
+    pair.server.allow_events(*_remote._STANDARD)
     pair.client.send(message)
     event = only(wait_for(pair.server, NETWORK_DISCONNECTED))
     assert event.reason == "bad data"
@@ -412,47 +423,6 @@ def test_arbitrary_bytes_are_taken_apart_or_refused(data: bytes) -> None:
         _kinds.unpackers[_kinds.REMOTE_EVENT](data, None)  # type: ignore[arg-type]
 
 
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=5) | st.lists(inner, max_size=5).map(tuple),
-    max_leaves=10,
-)
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.sampled_from(sorted(_fields._KINDS)), plain)
-def test_a_field_takes_any_plain_value_or_refuses_it_in_words(word: str, value: object) -> None:
-    field = _fields.field_of("x", word)
-    with contextlib.suppress(ValueError):  # and no other exception
-        made = field.from_wire(value)
-        assert field.from_wire(field.to_wire(made)) == made or made != made or "nan" in repr(made)
-
-
-KEY_WORDS = "key:int32,mod:int32,scancode:int32,unicode:letter"
-NO_KEYBOARD_SAYS = {
-    "a key of 40 bits": wire(b"pygame.KEYDOWN", KEY_WORDS, [2**40, 0, 0, ""]),
-    "a letter that is a book": wire(b"pygame.KEYDOWN", KEY_WORDS, [97, 0, 0, "a" * 1000]),
-    "text with a NUL": wire(b"pygame.TEXTINPUT", "text:words", ["a\0b"]),
-    "text without end": wire(b"pygame.TEXTINPUT", "text:words", ["x" * 257]),
-    "an axis that is no number": wire(
-        b"pygame.JOYAXISMOTION", "axis:int32,instance_id:int32,joy:int32,value:real", [0, 0, 0, float("nan")]
-    ),
-    "an axis beyond all bounds": wire(
-        b"pygame.JOYAXISMOTION", "axis:int32,instance_id:int32,joy:int32,value:real", [0, 0, 0, float("inf")]
-    ),
-}
-
-
-@pytest.mark.parametrize("message", NO_KEYBOARD_SAYS.values(), ids=NO_KEYBOARD_SAYS.keys())
-def test_what_no_keyboard_and_no_joystick_can_say_closes_its_sender(pair: Pair, message: Raw) -> None:
-    pair.server.allow_events("KEYDOWN", "TEXTINPUT", "JOYAXISMOTION")
-    pair.client.post(768, KEY)
-    pair.client.send(message)
-    assert event_in(pair.server).data == KEY
-    event = only(wait_for(pair.server, NETWORK_DISCONNECTED))
-    assert (event.reason, "sent a bad pygame." in event.detail) == ("bad data", True)
-
-
 # Without pygame.
 
 
@@ -461,27 +431,27 @@ def test_without_pygame_events_arrive_with_tuples_and_are_passed_on() -> None:
 import sys
 sys.modules["pygame"] = None
 import netplay
-BOOM = netplay.event_type("boom", pos="Vector2", area="Rect", color="Color")
+BOOM = netplay.event_type("boom", pos=tuple[float, float], area=tuple[int, int, int, int])
 server, client = netplay.Network(), netplay.Network()
 server.allow_events("KEYDOWN")
 server.listen("local://x")
 client.connect("local://x")
-client.post(BOOM, {"pos": (1, 2), "area": (1, 2, 3, 4), "color": (255, 0, 0, 255)})
+client.post(BOOM, {"pos": (1, 2), "area": (1, 2, 3, 4)})
 client.post(768, {"key": 97})
 events = []
 while len(events) < 3:
     events += server.get(5)
-print(events[1].name, events[1].data["pos"], events[1].data["area"], events[1].data["color"])
+print(events[1].name, events[1].data["pos"], events[1].data["area"])
 print(events[2].name, events[2].data)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "boom (1.0, 2.0) (1, 2, 3, 4) (255, 0, 0, 255)",
+        "boom (1.0, 2.0) (1, 2, 3, 4)",
         "pygame.KEYDOWN {'key': 97, 'mod': 0, 'scancode': 0, 'unicode': ''}",
     ]
 
 
 def test_importing_the_events_imports_no_pygame() -> None:
-    code = "import sys, netplay; netplay.event_type('x', pos='Vector2'); assert 'pygame' not in sys.modules"
+    code = "import sys, netplay; netplay.event_type('x', pos=tuple[float, float]); assert 'pygame' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], timeout=30, check=True, env={**os.environ})

@@ -21,6 +21,7 @@ from netplay import NETWORK, NETWORK_ANSWER, NETWORK_WAKE, Network, UnsupportedD
 
 EXPLOSION = netplay.event_type("explosion", pos=pygame.Vector2, size=int)
 SHAPES = netplay.event_type("shapes", v=pygame.Vector3, r=pygame.Rect, c=pygame.Color)
+SHOT = netplay.event_type("shot", x=netplay.Float(0, 800, step=0.1), angle=netplay.Angle(), is_big=bool)
 ARROWS = [pygame.K_LEFT, pygame.K_RIGHT]
 
 
@@ -66,10 +67,29 @@ def test_the_classes_of_pygame_arrive_as_such(pair: Pair) -> None:
     for name, value in made.items():
         assert getattr(arrived, name) == value
         assert type(getattr(arrived, name)) is type(value)
-    with pytest.raises(UnsupportedData, match=r"shapes.r is a Vector2, it must be a Rect"):
+    with pytest.raises(UnsupportedData, match=r"shapes.r: expected Rect, got Vector2"):
         pair.client.post(pygame.event.Event(SHAPES, {**made, "r": pygame.Vector2()}))
-    with pytest.raises(UnsupportedData, match=r"shapes.c is a str, it must be a Color"):
+    with pytest.raises(UnsupportedData, match=r"shapes.c: expected Color, got str"):
         pair.client.post(pygame.event.Event(SHAPES, {**made, "c": "red"}))
+
+
+def test_a_tuple_is_welcome_where_a_class_of_pygame_is_wanted(pair: Pair) -> None:
+    pair.client.post(pygame.event.Event(EXPLOSION, pos=(3, 4), size=3))
+    [arrived] = polled(pair.server, 1)
+    assert type(arrived.pos) is pygame.Vector2
+    assert list(arrived.pos) == [3, 4]
+    with pytest.raises(UnsupportedData, match=r"explosion.pos: "):
+        pair.client.post(pygame.event.Event(EXPLOSION, pos=("x", None, 4), size=3))
+
+
+def test_fields_of_a_known_range_are_packed_into_bits(pair: Pair) -> None:
+    pair.client.post(pygame.event.Event(SHOT, x=123.4, angle=90.0, is_big=True))
+    [arrived] = polled(pair.server, 1)
+    assert (arrived.x, arrived.angle, arrived.is_big) == (pytest.approx(123.4), pytest.approx(90, abs=0.1), True)
+    _, data = netplay._kinds.packers[_remote.Outgoing](
+        _remote.outgoing(SHOT, {"x": 1.0, "angle": 2.0, "is_big": False})[0]
+    )
+    assert len(data) == len("shot") + 1 + 4 + 4
 
 
 def test_a_key_pressed_elsewhere_is_a_key_event_here(pair: Pair) -> None:
@@ -115,12 +135,13 @@ def test_standard_events_keep_their_attributes(pair: Pair, name: str) -> None:
 
 
 def test_the_table_of_standard_events_has_the_numbers_of_this_pygame() -> None:
-    for name, kind in _remote._STANDARD.items():
+    kinds = {name: _remote._standard(name) for name in _remote._STANDARD}
+    for name, kind in kinds.items():
         assert kind.number == getattr(pygame, name)
     never = {pygame.QUIT, pygame.SYSWMEVENT, pygame.DROPFILE, pygame.DROPTEXT, pygame.USEREVENT, pygame.ACTIVEEVENT}
     never |= {getattr(pygame, name) for name in dir(pygame) if name.startswith(("WINDOW", "APP_", "DROP", "VIDEO"))}
     assert len(never) > 20
-    assert never.isdisjoint(_remote._by_number)
+    assert never.isdisjoint(kind.number for kind in kinds.values())
 
 
 @pytest.mark.parametrize("name", ["QUIT", "WINDOWCLOSE", "DROPFILE", "USEREVENT", "APP_TERMINATING", "ACTIVEEVENT"])
