@@ -26,7 +26,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
-.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench rivals soak sim golden fuzz \
+.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench bench-raw rivals soak sim golden fuzz \
 	corpus pictures lock clean
 
 help: ## list these commands
@@ -71,6 +71,9 @@ fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend
 
 bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain socket, side by side; BENCH_ARGS="--only '500*'" for a part
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
+
+bench-raw: $(EXTENSION) $(VENV)/.installed-bench ## enet://, tcp:// and udp:// beside pyenet, asyncio and a plain socket
+	$(VENV)/bin/python bench/raw.py --write
 
 rivals: ## netplay, ENet, renet, QUIC and, as root, TCP on bad networks: docs/rivals.md; RIVALS_ARGS=--quick only prints
 	$(CARGO) run --locked --release --quiet --manifest-path bench/rivals/Cargo.toml -- $(RIVALS_ARGS)

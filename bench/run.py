@@ -26,6 +26,7 @@ from codec import section
 from layer import COMMANDS, is_there, layer_figures
 from pairs import MeasurementError, run_pair
 from plans import Crowd, Echo, Flood, Plan
+from raw import section_of
 from table import CONTENDERS, Results, aligned, markdown
 from targets import targets
 
@@ -126,7 +127,8 @@ def main() -> int:
     print(table)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(page, encoding="utf-8")
+        old = options.out.read_text(encoding="utf-8") if options.out.exists() else ""
+        options.out.write_text(page + (f"\n{section_of(old)}" if section_of(old) else ""), encoding="utf-8")
         _say(f"written to {options.out}")
     return 0
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from plans import Crowd, Echo, Flood, Outcome, Plan
 
-__all__ = ["CONTENDERS", "Results", "aligned", "markdown", "values"]
+__all__ = ["CONTENDERS", "Results", "aligned", "compared", "markdown", "values"]
 
 CONTENDERS: Final = {
     "netplay": "netplay",
@@ -61,6 +61,19 @@ def markdown(results: list[Results]) -> str:
             shown = [row.show(_middle(row, found[name])) if name in found else _NONE for name in CONTENDERS]
             ratios = [_NONE if row.is_share else _ratio(found.get("netplay"), found.get(name)) for name in others]
             lines.append([f"{result.name}: {row.name}", *shown, *ratios])
+    return aligned(lines)
+
+
+def compared(results: list[Results], names: dict[str, str]) -> str:
+    """Returns the table of two contenders, with the ratio of the first by the second."""
+    ours, theirs = names
+    lines = [["", *names.values(), "ratio"]]
+    for result in results:
+        for row in _rows(result.plan):
+            found = values(result, row.name)
+            shown = [row.show(_middle(row, found[name])) for name in names]
+            ratio = _NONE if row.is_share else _ratio(found[ours], found[theirs])
+            lines.append([f"{result.name}: {row.name}", *shown, ratio])
     return aligned(lines)
 
 

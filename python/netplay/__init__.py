@@ -23,7 +23,7 @@ Network events arrive in the pygame event queue beside the key presses:
 
 | module | noun |
 |---|---|
-| `_network` | `Network`: listen, connect, send, poll, get, on, ban, close |
+| `_network` | `Network`: listen, connect, send, recv, poll, get, on, ban, close |
 | `_core` | `Peer`, `Listener`, `Event`, and all the work; written in Rust |
 | `_events` | the type of our pygame events, and what can have happened |
 | `_errors` | the exceptions, with their tree |
@@ -114,6 +114,7 @@ __all__ = [
     "on",
     "poll",
     "post",
+    "recv",
     "send",
     "stats",
     "unban",
@@ -124,6 +125,7 @@ _default = Network()
 listen = _default.listen
 connect = _default.connect
 send = _default.send
+recv = _default.recv
 poll = _default.poll
 get = _default.get
 on = _default.on

@@ -25,6 +25,7 @@ So a small message cannot grow into gigabytes of empty lists, or into a recursio
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import struct
 import threading
@@ -293,10 +294,14 @@ def _read_datetime(payload: bytes) -> datetime.datetime:
         value = _EPOCH + clock * _MICROSECOND
         if len(payload) == 8:
             return value
-        offset = datetime.timedelta(seconds=int.from_bytes(payload[8:], "little", signed=True))
-        return value.replace(tzinfo=datetime.timezone(offset) if offset else datetime.timezone.utc)
+        return value.replace(tzinfo=_timezone(int.from_bytes(payload[8:], "little", signed=True)))
     except OverflowError:
         raise ValueError("datetime out of range") from None
+
+
+@functools.lru_cache
+def _timezone(offset: int) -> datetime.timezone:
+    return datetime.timezone(datetime.timedelta(seconds=offset)) if offset else datetime.timezone.utc
 
 
 def _read_pygame(numbers: _pygame_values.Numbers) -> Callable[[bytes], Any]:

@@ -50,6 +50,7 @@ class _PeerStats(TypedDict):
     keys_renewed: int
     transport: str
     address: str
+    encrypted: bool
 
 @disjoint_base
 class Network:
@@ -71,6 +72,8 @@ class Network:
         ordered: bool = True,
         exclude: Peer | str | Iterable[Peer | str] | None = None,
     ) -> int: ...
+    def recv(self, peer: Peer, num_bytes: int) -> bytes: ...
+    def _close_when_idle(self, peer: Peer, seconds: float) -> None: ...
     @property
     def peers(self) -> list[Peer]: ...
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
+import logging
 import math
 import sys
 import time
@@ -47,6 +48,11 @@ _LINGER: Final = 0.5
 _MAX_LINGER_AT_EXIT: Final = 1.0
 """How many seconds all networks together may keep a program that ends."""
 
+_IDLE: Final = 30.0
+"""How many seconds nothing passes before a connection is closed that was made for a message to a URL."""
+
+_log = logging.getLogger("netplay")
+_has_warned_of_enet = False
 _all_networks: weakref.WeakSet[Network] = weakref.WeakSet()
 
 
@@ -118,8 +124,11 @@ class Network(_core.Network):
         Args:
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
                 port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
-                (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as `?lag_ms=80&loss_pct=5`
-                simulate a bad network.
+                (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as
+                `?lag_ms=80&loss_pct=5` simulate a bad network. For programs that do not use netplay: `tcp://` (a bare
+                stream of bytes), `udp://` (bare datagrams; whoever sends one is a peer, and forgotten after 30 s of
+                silence) and `enet://` (ENet 1.3; `?throttle=1` leaves its packet throttle on). These are not
+                encrypted, `name` and `version` mean nothing there, and what arrives is bytes.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
             name: Our name, told to those who come; at most 64 bytes of UTF-8.
@@ -154,8 +163,9 @@ class Network(_core.Network):
             ListenFailed: The address is in use, not this machine's, or not allowed.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
-                1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it already; or
-                `certificate` cannot be used.
+                1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
+                already; `certificate` cannot be used; or one of these is given for what has no such thing (`tcp://` and
+                the like).
 
         Example:
             >>> import netplay
@@ -164,6 +174,7 @@ class Network(_core.Network):
             ...     listener.url.startswith("play://127.0.0.1:")
             True
         """
+        _warn_of_no_secrets(url)
         listener = self._listen(
             url,
             name=name,
@@ -202,9 +213,12 @@ class Network(_core.Network):
         What is sent reliably meanwhile waits for the connection.
 
         Args:
-            url: Whom: `play://host:port` or `local://name`. `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and
-                `play+wss://` (WebSocket under TLS) go by that alone; `peer.stats()["transport"]` tells which it is. `#k=`
-                and a key pins the server's public key, `#cert=` its certificate for `play+wss://`: a SHA-256.
+            url: Whom: `play://host:port` or `local://name`. `play://` goes by UDP, else by TCP, else by WebSocket;
+                `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
+                alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
+                `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
+                `tcp://`, `udp://` and `enet://` as for `listen()`; a `udp://` peer is connected at once, whoever is
+                there.
             on_connect: Called inside poll() or get() with the peer when it is connected.
             on_lost: Called so with the peer and a reason, once, when it is gone for good or could not be reached.
             name: Our name, told to the other side; at most 64 bytes of UTF-8.
@@ -227,7 +241,8 @@ class Network(_core.Network):
         Raises:
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
-            ValueError: A name or version is too long, `send_rate` is below 1, or `copies` or `grace` is not 0 or more.
+            ValueError: A name or version is too long; `send_rate` is below 1; `copies` or `grace` is not 0 or more; or
+                a password, a rate or `resume` is given for what has no such thing (`tcp://` and the like).
 
         Example:
             >>> import netplay
@@ -235,6 +250,7 @@ class Network(_core.Network):
             ...     client.connect("local://docs-nobody").state
             'connecting'
         """
+        _warn_of_no_secrets(url)
         ticket = None if resume is None else Ticket(resume, url)
         peer = self._connect(
             url,
@@ -252,6 +268,12 @@ class Network(_core.Network):
         self._peer_callbacks[peer.id] = (on_connect, on_lost)
         if ticket is not None:
             self._tickets[peer.id] = ticket
+        return peer
+
+    def _connect_for_now(self, url: str) -> Peer:
+        """Connects because something was sent to a URL; the connection is closed again when nothing passes."""
+        peer = self.connect(url)
+        self._close_when_idle(peer, _IDLE)
         return peer
 
     def poll(self, timeout: float = 0.0) -> int:
@@ -508,12 +530,14 @@ class Network(_core.Network):
     ) -> None:
         """Sets what one message that is sent or arrives may be; what is not given has its default again.
 
-        The defaults keep one hostile peer from taking more than about a hundred megabytes. A peer that sends more than
-        this, or what cannot be read at all, is closed with the reason "bad data".
+        With the defaults one message takes less than a hundred megabytes, whatever is in it. A peer that sends more
+        than this, or what cannot be read at all, is closed with the reason "bad data". Typed messages are held against
+        the defaults when they are sent.
 
         Args:
             depth: How many lists, dicts and so on may be inside each other, 1 to 100. A tuple or set counts two.
-            elements: How many numbers, texts, lists, keys and so on there may be in all.
+            elements: How many numbers, texts, lists, keys and so on there may be in all. A set, a datetime, a Vector2
+                and so on counts ten: that is how long one takes.
             length: How many bytes a str or bytes inside a value may have.
             int_bytes: How many bytes an int of more than 64 bits may have, at most 1,024.
             bad_messages: How many such messages a peer may send and stay; they are dropped, and
@@ -720,6 +744,13 @@ class Network(_core.Network):
     def _put_back(self, events: list[Event]) -> None:
         """Keeps events that could not be handed out; they come first next time."""
         self._ready[:0] = events
+
+
+def _warn_of_no_secrets(url: str) -> None:
+    global _has_warned_of_enet
+    if url.startswith("enet://") and not _has_warned_of_enet:
+        _has_warned_of_enet = True
+        _log.warning("enet:// is unencrypted: anybody on the way can read and change what is said there")
 
 
 def _at_least_zero(value: int, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 import weakref
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hosts import Hosts
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
@@ -51,6 +53,23 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    made = Hosts()
+    try:
+        for command, package in (("ip", "iproute2"), ("nft", "nftables")):
+            if shutil.which(command) is None:
+                raise OSError(f"there is no command {command} (Debian: {package})")
+        made.make()
+    except OSError as error:
+        made.delete()
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"network namespaces cannot be made here: {error}")
+    yield made
+    made.delete()
 
 
 @pytest.fixture

@@ -1,18 +1,10 @@
-"""What needs more than one host: two network namespaces and a cable, made and deleted here (Linux, as root)."""
+"""What needs more than one host: an address that changes, and a host that calls too often."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-HOME, AWAY, MOVED = "198.18.7.1", "198.18.7.2", "198.18.7.3"
-"""Addresses from the range that is set aside for tests of networks (RFC 2544)."""
+from hosts import AWAY, HOME, MOVED, Hosts, go_on, ip, line, lines
 
 SERVER = """
 import netplay, sys
@@ -64,76 +56,6 @@ with netplay.Network() as network:
     print("connected", connected)
     peers[0].send("end")
 """
-
-
-class Hosts:
-    """Two hosts, each a namespace of its own."""
-
-    def __init__(self) -> None:
-        self.names = [f"netplay-{os.getpid()}-{place}" for place in ("home", "away")]
-
-    def make(self) -> None:
-        home, away = self.names
-        for name in self.names:
-            ip("netns", "add", name)
-        ip("link", "add", "cable", "netns", home, "type", "veth", "peer", "name", "cable", "netns", away)
-        for name, address in zip(self.names, (HOME, AWAY), strict=True):
-            ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
-            ip("-n", name, "link", "set", "cable", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-
-    def delete(self) -> None:
-        for name in self.names:
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-
-    def start(self, place: int, program: str, folder: Path) -> subprocess.Popen[str]:
-        """Starts a Python program on the first (0) or second (1) host."""
-        return subprocess.Popen(
-            ["ip", "netns", "exec", self.names[place], sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "NETPLAY_DATA_DIR": str(folder / str(place))},
-        )
-
-
-def ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
-
-
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    made = Hosts()
-    try:
-        if shutil.which("ip") is None:
-            raise OSError("there is no command ip (Debian: iproute2)")
-        made.make()
-    except OSError as error:
-        made.delete()
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"network namespaces cannot be made here: {error}")
-    yield made
-    made.delete()
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    """Waits for the next line that a program prints."""
-    assert process.stdout is not None
-    return process.stdout.readline().rstrip()
-
-
-def go_on(process: subprocess.Popen[str]) -> None:
-    """Lets a program go on that waits for a line."""
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
-def lines(process: subprocess.Popen[str]) -> list[str]:
-    return process.communicate(timeout=60)[0].splitlines()
 
 
 def test_a_client_whose_address_changes_in_the_middle_of_the_game_plays_on(hosts: Hosts, tmp_path: Path) -> None:

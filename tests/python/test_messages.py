@@ -332,6 +332,15 @@ def test_two_definitions_give_one_message_on_each_side_and_only_that_type_is_ref
     forget("Thing")
 
 
+def test_a_message_that_is_not_known_inside_a_field_of_another_is_refused_with_it(udp_pair: Pair) -> None:
+    value = World(1, [], {}, [register(("x", int))(1)])
+    udp_pair.client.send(value)
+    forget("Thing")
+    udp_pair.client.send(Move(1.0))
+    assert only(wait_for(udp_pair.server, NETWORK_DATA_IN)).data == Move(1.0)
+    assert udp_pair.server.stats()["messages_refused"] == 1
+
+
 def test_one_who_makes_up_names_is_spoken_of_sixteen_times(udp_pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     cls = register(("x", int))
     packer = _kinds.packers[cls]

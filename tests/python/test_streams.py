@@ -1,4 +1,4 @@
-"""TCP, WebSocket and WSS: they talk as UDP does, on one port number; and strangers who do not speak netplay harm nobody."""
+"""TCP, WebSocket and WSS: they talk as UDP does, on one port number; strangers who do not speak netplay harm nobody."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -20,9 +21,9 @@ from pathlib import Path
 import pytest
 import websockets.asyncio.client
 import websockets.exceptions
+from conftest import DEADLINE, Pair, only, wait_for, wait_until
 
 import netplay
-from conftest import DEADLINE, Pair, only, wait_for, wait_until
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, Listener, Network
 
 Make = Callable[[], Network]
@@ -116,7 +117,8 @@ def test_big_messages_and_lossy_ones_cross_a_stream(transport: str, networks: Ma
     assert only(wait_for(pair.client, NETWORK_DATA_IN)).data == big
     pair.to_server.send(b"position", lossy=True)
     event = only(wait_for(pair.server, NETWORK_DATA_IN))
-    assert event.lossy and event.data == b"position"
+    assert event.lossy
+    assert event.data == b"position"
 
 
 def test_one_port_number_serves_all_of_them(served: tuple[Network, Listener], networks: Make) -> None:
@@ -149,7 +151,7 @@ def test_a_password_and_a_pinned_key_hold_over_streams(networks: Make) -> None:
         client.connect(url_by(transport, listener), password="guess")
         assert only(wait_for(client, NETWORK_DISCONNECTED)).reason == "wrong password"
         client.connect(f"{url_by(transport, listener)}#k={'07' * 32}", password="sesame")
-        assert only(wait_for(client, NETWORK_DISCONNECTED)).reason == "wrong key"
+        assert only(wait_for(client, NETWORK_DISCONNECTED)).reason == "key changed"
         client.connect(f"{url_by(transport, listener)}#k={listener.key}", password="sesame")
         wait_for(client, NETWORK_CONNECTED)
 
@@ -189,7 +191,8 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self.pairs: list[tuple[socket.socket, socket.socket]] = []
         self.is_stalled = False
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -224,6 +227,8 @@ class Proxy:
                 far.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._listener.close()
         self.kill()
 
@@ -260,6 +265,29 @@ def test_a_stream_that_dies_is_replaced_and_nothing_is_missing_or_twice(
     assert peer.state == "connected"
 
 
+def test_where_udp_leads_nowhere_play_goes_by_tcp_within_two_seconds(
+    proxied: tuple[Network, Listener, Proxy], networks: Make
+) -> None:
+    server, _, proxy = proxied
+    client = networks()
+    began = time.monotonic()
+    peer = client.connect(f"play://127.0.0.1:{proxy.port}")
+    peer.send("here I am")
+    assert only(wait_for(server, NETWORK_DATA_IN)).data == "here I am"
+    assert time.monotonic() - began < 2.0
+    assert peer.stats()["transport"] == "tcp"
+
+
+def test_where_only_websockets_lead_somewhere_play_goes_by_them(networks: Make) -> None:
+    server, client = networks(), networks()
+    listener = server.listen("play+ws://127.0.0.1:0")
+    began = time.monotonic()
+    peer = client.connect(f"play://127.0.0.1:{port_of(listener)}")
+    wait_for(client, NETWORK_CONNECTED)
+    assert time.monotonic() - began < 2.0
+    assert peer.stats()["transport"] == "ws"
+
+
 def test_a_stalled_stream_catches_up(proxied: tuple[Network, Listener, Proxy], networks: Make) -> None:
     server, _, proxy = proxied
     client = networks()
@@ -283,12 +311,15 @@ def test_a_browser_gets_a_short_page_that_says_what_this_is(served: tuple[Networ
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"http://127.0.0.1:{port_of(listener)}/index.html", timeout=DEADLINE)
         page = error.value.read().decode()
+        error.value.close()
         assert error.value.code == 426
         assert error.value.headers["Content-Type"].startswith("text/html")
-        assert "netplay" in page and len(page) < 1000
+        assert "netplay" in page
+        assert len(page) < 1000
         trusting = ssl._create_unverified_context()
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"https://127.0.0.1:{port_of(listener)}/", timeout=DEADLINE, context=trusting)
+        error.value.close()
         assert error.value.code == 426
 
 
@@ -318,18 +349,19 @@ def test_what_is_no_stream_of_ours_is_closed_and_counted(
     assert_undisturbed(server, listener, networks)
 
 
-@pytest.mark.parametrize("beginning", [b"", MAGIC, MAGIC + b"\x10", b"GET / HTT", b"\x16\x03\x01\x02\x00"])
-def test_who_sends_half_of_something_and_waits_is_closed_after_five_seconds(
-    beginning: bytes, served: tuple[Network, Listener]
-) -> None:
+def test_who_sends_half_of_something_and_waits_is_closed_after_five_seconds(served: tuple[Network, Listener]) -> None:
     server, listener = served
-    with stranger(listener) as stream:
-        stream.sendall(beginning)
-        began = time.monotonic()
-        with driven(server):
-            assert read_to_end(stream) == b""
-        assert 4.0 < time.monotonic() - began < 8.0
-    assert listener.stats()["streams_idle"] == 1
+    beginnings = [b"", MAGIC, MAGIC + b"\x10", b"GET / HTT", b"\x16\x03\x01\x02\x00"]
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack, driven(server):
+        streams = [stack.enter_context(stranger(listener)) for _ in beginnings]
+        for stream, beginning in zip(streams, beginnings, strict=True):
+            stream.sendall(beginning)
+        for stream in streams:
+            # Where TLS has begun, its goodbye.
+            assert read_to_end(stream)[:1] in (b"", b"\x15")
+            assert 4.0 < time.monotonic() - began < 9.0
+    assert listener.stats()["streams_idle"] == len(beginnings)
 
 
 def test_datagrams_that_are_no_netplay_are_counted_like_those_of_udp(
@@ -345,8 +377,13 @@ def test_datagrams_that_are_no_netplay_are_counted_like_those_of_udp(
 def test_tls_where_it_is_not_served_fails_at_once(networks: Make) -> None:
     server = networks()
     listener = server.listen("play://127.0.0.1:0", transports=["tcp", "ws"])
-    with stranger(listener) as stream, driven(server), pytest.raises(ssl.SSLError):
-        ssl._create_unverified_context().wrap_socket(stream)
+    context = ssl._create_unverified_context()
+    with (
+        driven(server),
+        context.wrap_socket(stranger(listener), do_handshake_on_connect=False) as stream,
+        pytest.raises(ssl.SSLError),
+    ):
+        stream.do_handshake()
     assert_undisturbed_by(server, listener, networks, ["tcp", "ws"])
 
 
@@ -377,11 +414,63 @@ def test_two_hundred_half_open_streams_do_not_hurt_honest_players(
             slowest = max(slowest, time.monotonic() - sent)
         assert_undisturbed(server, listener, networks)
         assert slowest < 1.0
-        wait_until(lambda: server.get() is not None and listener.stats()["streams_idle"] >= 200, "all were closed")
+
+        def closed() -> int:
+            server.get()
+            stats = listener.stats()
+            # Some have said what may not be said by now.
+            return stats["streams_idle"] + stats["stream_errors"]
+
+        wait_until(lambda: closed() >= 200, "all were closed")
     finally:
         for stream in streams:
             stream.close()
     assert peer.state == "connected"
+
+
+STARVED = """
+import netplay, resource, sys, time
+with netplay.Network() as server:
+    listener = server.listen("play://127.0.0.1:0")
+    print(listener.url, flush=True)
+    while not server.peers:
+        server.get(0.1)
+    used = max(int(name) for name in __import__("os").listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, used + 8))
+    print("few left", flush=True)
+    began, busy = time.monotonic(), time.process_time()
+    while time.monotonic() - began < 2.0 or not listener.stats()["accept_errors"]:
+        for event in server.get(0.1):
+            if event.what is netplay.NETWORK_DATA_IN:
+                event.peer.send(event.data)
+    print(listener.stats()["accept_errors"], (time.process_time() - busy) / (time.monotonic() - began), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no list of descriptors")
+def test_a_process_with_no_descriptors_left_goes_on_with_those_it_has(networks: Make) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", STARVED], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        client = networks()
+        peer = client.connect(url.replace("play://", "play+tcp://"))
+        wait_for(client, NETWORK_CONNECTED)
+        assert process.stdout.readline() == "few left\n"
+        port = int(url.rpartition(":")[2])
+        streams = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+        for number in range(20):
+            peer.send(number)
+            assert only(wait_for(client, NETWORK_DATA_IN)).data == number
+        errors, busy = process.stdout.readline().split()
+        assert int(errors) >= 1
+        # A pause, and no spinning: a retry each tenth of a second.
+        assert int(errors) <= 60
+        assert float(busy) < 0.3
+        for stream in streams:
+            stream.close()
+        process.communicate("")
 
 
 # WebSocket at the level of frames, by a client that nobody here wrote
@@ -390,8 +479,9 @@ def test_two_hundred_half_open_streams_do_not_hurt_honest_players(
 async def echo_frames(url: str, frames: list[bytes | str], context: ssl.SSLContext | None) -> tuple[int | None, str]:
     """Sends messages, waits for the end, and returns its code and reason."""
     async with websockets.asyncio.client.connect(url, ssl=context, compression=None, open_timeout=DEADLINE) as client:
-        for frame in frames:
-            await client.send(frame)
+        with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+            for frame in frames:
+                await client.send(frame)
         await asyncio.wait_for(client.wait_closed(), DEADLINE)
         return client.close_code, client.close_reason or ""
 
@@ -417,7 +507,8 @@ def test_a_websocket_client_is_answered_pings_fragments_and_goodbyes(served: tup
     async def talk() -> None:
         url = f"ws://127.0.0.1:{port_of(listener)}/"
         async with websockets.asyncio.client.connect(url, open_timeout=DEADLINE) as client:
-            assert client.response is not None and client.response.status_code == 101
+            assert client.response is not None
+            assert client.response.status_code == 101
             await asyncio.wait_for(await client.ping(b"are you there"), DEADLINE)
             await client.send([bytes(10), bytes(10), bytes(10)])
             await asyncio.wait_for(await client.ping(), DEADLINE)
@@ -441,7 +532,8 @@ def upgraded(listener: Listener) -> socket.socket:
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
         answer += stream.recv(1)
-    assert answer.startswith(b"HTTP/1.1 101 ") and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer
     return stream
 
 
@@ -467,7 +559,7 @@ def test_frames_that_break_the_rules_end_the_websocket(
             stream.sendall(data)
         ended = read_to_end(stream)
     # Of one who still writes, the end may get lost in a reset.
-    assert not ended or b"\x88" in ended and struct.pack(">H", code) in ended
+    assert not ended or (b"\x88" in ended and struct.pack(">H", code) in ended)
     assert listener.stats()["stream_errors"] == 1
     assert_undisturbed(server, listener, networks)
 
@@ -497,12 +589,9 @@ openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is n
 @openssl
 def test_a_certificate_from_files_is_served(networks: Make, tmp_path: Path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        + ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"],
-        check=True,
-        capture_output=True,
-    )
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
     server, client = networks(), networks()
     listener = server.listen("play://127.0.0.1:0", certificate=(certificate, key))
     der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
@@ -527,8 +616,8 @@ def test_openssl_shakes_hands(served: tuple[Network, Listener]) -> None:
             check=False,
         )
     output = result.stdout.decode(errors="replace")
-    assert "netplay, self-signed" in output and "TLSv1.3" in output, output
-    assert "426 Upgrade Required" in output, output
+    for words in ("netplay, self-signed", "TLSv1.3", "426 Upgrade Required"):
+        assert words in output
 
 
 @pytest.mark.skipif(shutil.which("nc") is None, reason="there is no nc")

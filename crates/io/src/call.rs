@@ -25,6 +25,15 @@ pub(crate) enum Remote {
     Local(u64),
 }
 
+/// What calls must have in common to go out from one slot.
+#[derive(Default)]
+pub(crate) struct Origin {
+    pub(crate) limits: Limits,
+    /// Who calls; None for the key that all of this network's calls share.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) simulation: Option<Simulation>,
+}
+
 impl Driver {
     /// Begins a call. Without a password its key is complete and the connection begins now; otherwise
     /// [`key_made`](Self::key_made) must follow. Where to, [`found`](Self::found) says.
@@ -34,12 +43,10 @@ impl Driver {
         url: String,
         connect: Connect,
         place: Place,
-        limits: Limits,
-        identity: Option<Identity>,
-        simulation: Option<Simulation>,
+        origin: Origin,
         is_key_made: bool,
     ) -> Result<PeerId, Error> {
-        let id = self.caller_slot(limits, identity, simulation)?;
+        let id = self.caller_slot(origin)?;
         self.last_number += 1;
         let peer = PeerId(self.last_number);
         let line = Line::Waiting {
@@ -101,10 +108,14 @@ impl Driver {
 
     /// Says where a call goes. May be said again when a name leads elsewhere by now.
     pub(crate) fn found(&mut self, now: Timestamp, id: PeerId, remote: &Remote, rouse: &Rouse) {
-        let Some(Peer { slot, .. }) = self.peers.get(&id) else {
+        let Some(Peer { slot, line, .. }) = self.peers.get(&id) else {
             return;
         };
         let slot = *slot;
+        if let (Line::Guest(guest), Remote::Ip(addresses)) = (line, remote) {
+            let guest = *guest;
+            return self.found_foreign(now, slot, guest, addresses);
+        }
         let path = match remote {
             Remote::Local(number) => self.local_path(slot, *number, rouse),
             Remote::Ip(_) => None,
@@ -126,32 +137,17 @@ impl Driver {
                     Remote::Ip(addresses) => slot.found(now, connection, addresses),
                 });
             }
-        }
-    }
-
-    /// Ends a call for a failure found by this side.
-    pub(crate) fn abort(&mut self, now: Timestamp, id: PeerId, reason: Reason, detail: &str) {
-        match self.peers.get(&id) {
-            Some(Peer {
-                slot,
-                line: Line::Connection(connection),
-                ..
-            }) => {
-                let (slot, connection) = (*slot, *connection);
-                self.contained(slot, |slot| slot.endpoint.abort(now, connection, reason, detail));
-            }
-            Some(_) => self.fail(id, reason, detail),
-            None => {}
+            (Line::Guest(_), _) => {}
         }
     }
 
     /// Finds or makes the slot that calls with these terms go out from.
-    fn caller_slot(
-        &mut self,
-        limits: Limits,
-        identity: Option<Identity>,
-        simulation: Option<Simulation>,
-    ) -> Result<SlotId, Error> {
+    fn caller_slot(&mut self, origin: Origin) -> Result<SlotId, Error> {
+        let Origin {
+            limits,
+            identity,
+            simulation,
+        } = origin;
         let secret = match self.caller_secret {
             Some(secret) => secret,
             None => *self.caller_secret.insert(generate_key()?),

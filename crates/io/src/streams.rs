@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
-use netplay_proto::{Address, ConnectionId, Endpoint, Path, Timestamp, Transport};
+use netplay_proto::{Address, Block, ConnectionId, Endpoint, Path, Timestamp, Transport};
 
 use crate::dial::Dial;
 use crate::stream::{End, Stream, Terms};
@@ -281,10 +281,11 @@ impl Streams {
         if host.is_loopback() {
             return None;
         }
+        // An IPv6 network of a household is one host.
+        let host = Block::host(host);
         let is_of_host = |number: &u32| {
-            self.streams
-                .get(number)
-                .is_some_and(|entry| entry.stream.remote().ip() == host)
+            let entry = self.streams.get(number);
+            entry.is_some_and(|entry| Block::host(entry.stream.remote().ip()) == host)
         };
         let mut same = self.unused.iter().copied().filter(is_of_host);
         let oldest = same.next()?;

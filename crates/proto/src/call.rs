@@ -19,7 +19,7 @@ use crate::outbox::Outbox;
 use crate::reason::Reason;
 use crate::session::Session;
 use crate::time::Timestamp;
-use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION, SeatClaim};
+use crate::wire::{COOKIE_LEN, Datagram, Introduction, PROTOCOL_VERSION, Seat, SeatClaim};
 
 /// The first wait for an answer; each further one doubles, up to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
@@ -69,7 +69,7 @@ pub(crate) struct Call {
     options: Connect,
     claim: SeatClaim,
     /// What the server has offered in answer to this very handshake.
-    offer: SeatClaim,
+    offer: Option<Seat>,
     is_new: bool,
     message_size: usize,
     local_id: u32,
@@ -128,7 +128,7 @@ impl Call {
             outbox: Outbox::new(crate::message::MAX_RELIABLE_SIZE),
             deadline: now + options.timeout,
             claim: options.seat.map_or(SeatClaim::None, SeatClaim::Fresh),
-            offer: SeatClaim::None,
+            offer: None,
             is_new: options.seat.is_none(),
             dialer: Dialer::new(now, &options.transports, token),
             options,
@@ -162,9 +162,9 @@ impl Call {
     }
 
     /// Takes note of the seat that was offered: if we are let in and never hear of it, we come back to it.
-    pub(crate) fn handle_offer(&mut self, offer: SeatClaim) {
-        if self.claim == SeatClaim::None {
-            self.offer = offer;
+    pub(crate) fn handle_offer(&mut self, offer: Option<Seat>) {
+        if self.is_new {
+            self.offer = self.offer.or(offer);
         }
     }
 
@@ -215,9 +215,9 @@ impl Call {
         self.is_cut = false;
         self.tries = 0;
         self.next_try = now + FIRST_RETRY;
-        if let offer @ SeatClaim::Fresh(_) = self.offer {
+        if let Some(offer) = self.offer {
             // In case that it has let us in without our hearing of it.
-            self.claim = offer;
+            self.claim = SeatClaim::Offered(offer);
         }
     }
 
@@ -300,8 +300,13 @@ impl Call {
         let seconds = self.options.timeout.as_secs_f64();
         let mut places: Vec<String> = self.paths().map(|path| path.remote.to_string()).collect();
         places.dedup();
-        if places.is_empty() {
-            // Nobody was asked: whoever knows the addresses of names has not told one in time, or none could be reached.
+        if places.is_empty() && self.dialer.has_failed() {
+            (
+                Reason::NoAnswer,
+                format!("nobody could be reached in {seconds} seconds"),
+            )
+        } else if places.is_empty() {
+            // Nobody was asked: whoever knows the addresses of names has not told one in time.
             (Reason::UnknownHost, format!("no address found in {seconds} seconds"))
         } else {
             let places = places.join(" and ");

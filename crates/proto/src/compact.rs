@@ -134,12 +134,12 @@ impl Steps {
         let per_one = (1.0 / step).round();
         let first = min * per_one;
         let is_whole = (per_one * step - 1.0).abs() < 1e-9 && first.fract() == 0.0 && first.abs() < MAX_STEPS;
-        is_fine.then(|| Self {
+        (is_fine && count >= 0.5).then(|| Self {
             min,
             max,
             step,
-            // The last step may be a shorter one; a rounding error makes no step.
-            last: (count - 1e-6).ceil().max(1.0) as u64,
+            // The step nearest to `max`; where it lies beyond, its value is `max`.
+            last: (count + 0.5).floor() as u64,
             wraps: false,
             whole: is_whole.then_some((per_one, first)),
         })
@@ -148,7 +148,8 @@ impl Steps {
     /// Makes the directions 0, `step`, … below a `turn`, where one that is out of range is brought into it.
     pub fn around(turn: f64, step: f64) -> Option<Self> {
         let steps = Self::new(0.0, turn, step)?;
-        let last = steps.last - 1;
+        // The last may be less than a step before the whole turn; a rounding error makes no step.
+        let last = (turn / step - 1e-6).ceil() as u64 - 1;
         (last > 0).then_some(Self {
             last,
             wraps: true,
@@ -172,14 +173,8 @@ impl Steps {
                 .map(|number| if number > self.last { 0 } else { number });
         }
         let number = ((value - self.min) / self.step + 0.5).floor();
-        // Comparing is false for NaN too. A last step that is shorter is reached from its middle on.
-        if number >= 0.0 && number <= self.last as f64 {
-            Some(number as u64)
-        } else if value <= self.max {
-            (value >= self.min).then_some(self.last)
-        } else {
-            None
-        }
+        // Comparing is false for NaN too.
+        (number >= 0.0 && number <= self.last as f64).then_some(number as u64)
     }
 
     /// Returns the value of a step. Its number is this one again.
@@ -226,11 +221,13 @@ mod tests {
 
     #[test]
     fn a_range_that_is_no_multiple_of_the_step_reaches_both_ends() {
-        for (max, step) in [(1.0, 0.4), (1.0, 0.3), (0.5, 1.0), (10.0, 3.0)] {
+        for (max, step) in [(1.0, 0.4), (1.0, 0.3), (0.5, 1.0), (10.0, 3.0), (1.0, 0.6)] {
             let steps = Steps::new(0.0, max, step).expect("is one");
             let reached = |value| steps.number(value).map(|number| steps.value(number));
             assert_eq!(reached(0.0), Some(0.0));
             assert!((reached(max).expect("in range") - max).abs() <= step / 2.0);
+            let last = steps.value(steps.last);
+            assert_eq!(reached(last), Some(last));
         }
     }
 
@@ -244,6 +241,8 @@ mod tests {
             (0.0, f64::INFINITY, 1.0),
             (0.0, f64::NAN, 1.0),
             (0.0, 1.0, f64::NAN),
+            (0.0, 1.0, 2.1),
+            (-2.9e-188, 4.6e-312, 1.0),
             (0.0, 1e300, 1e-9),
             (1e300, 1.000_000_1e300, 1e280),
             (f64::NEG_INFINITY, 1.0, 1.0),
@@ -273,7 +272,7 @@ mod tests {
 
         #[test]
         fn a_value_moves_by_half_a_step_at_most_and_then_stays(
-            min in -1e6..1e6, length in 0.01..1e6, step in 0.001..100.0, at in 0.0..=1.0
+            min in -1e6..1e6, length in 50.0..1e6, step in 0.001..100.0, at in 0.0..=1.0
         ) {
             let steps = Steps::new(min, min + length, step).expect("is one");
             let value = min + length * at;

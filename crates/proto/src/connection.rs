@@ -149,6 +149,8 @@ pub(crate) struct Connection {
     is_client: bool,
     /// When the stream that carried us ended; until there is another path, nothing is sent.
     cut_since: Option<Timestamp>,
+    /// Since when probes go unanswered: a way may carry one direction only.
+    unanswered_since: Option<Timestamp>,
     /// The endpoint calls again already.
     is_recalling: bool,
     recall_due: Option<Recall>,
@@ -207,6 +209,7 @@ impl Connection {
             was_too_fast: false,
             is_client,
             cut_since: None,
+            unanswered_since: None,
             is_recalling: false,
             recall_due: None,
             upgrade_at: None,
@@ -283,14 +286,9 @@ impl Connection {
         true
     }
 
-    /// Returns true if the stream that carried us has ended.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut_since.is_some()
-    }
-
-    /// Returns true if the remote side has ever been heard.
-    pub(crate) fn has_heard(&self) -> bool {
-        self.stats.packets_received > 0
+    /// Returns true if what we send arrives, as far as we know.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.cut_since.is_none() && self.unanswered_since.is_none()
     }
 
     /// Returns when the remote side was heard last.
@@ -637,6 +635,7 @@ impl Connection {
         self.stats.packets_lost = self.stats.packets_lost.saturating_sub(outcome.late_packets);
         self.loss.handle_arrived(outcome.acked_packets, outcome.late_packets);
         if outcome.acked_packets > 0 {
+            self.unanswered_since = None;
             self.congestion.handle_ack(now, &outcome, &self.rtt);
         }
         self.detect_lost(now);

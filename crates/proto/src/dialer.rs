@@ -74,6 +74,11 @@ impl Dialer {
         }
     }
 
+    /// Returns true if a way was to be opened and could not, or has ended.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.lines.iter().any(|line| line.failures > 0)
+    }
+
     /// Takes note that a stream has ended before it was of use.
     pub(crate) fn handle_closed(&mut self, now: Timestamp) {
         let chance = self.chance;

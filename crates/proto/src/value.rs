@@ -15,12 +15,17 @@ use std::fmt;
 /// How many levels a value may be nested at most, whatever the limits say: a decoder recurses.
 pub const MAX_DEPTH: usize = 100;
 
+/// How many elements an extension counts as, but for tuples and rows: Python code makes of it what it is, in some
+/// microseconds.
+pub const EXTENSION_WEIGHT: usize = 10;
+
 /// What one value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// How many levels it may be nested, 1 to [`MAX_DEPTH`].
     pub depth: usize,
-    /// How many elements it may have: every number, text, list, key and so on counts one.
+    /// How many elements it may have: every number, text, list, tuple, key and so on counts one, every other extension
+    /// [`EXTENSION_WEIGHT`].
     pub elements: usize,
     /// How many bytes a text or bytes may have.
     pub length: usize,
@@ -41,13 +46,14 @@ impl Default for Bounds {
 
 /// The extensions as `_codec.py` writes them that are more than bytes.
 mod extension {
+    pub(super) const TUPLE: u8 = 1;
     pub(super) const INT: u8 = 2;
     /// Each byte counts as an element.
     pub(super) const ROWS: u8 = 12;
 
     /// Returns true if the payload is a value of its own: tuple, set, frozenset, typed message, dict.
     pub(super) const fn holds_value(number: u8) -> bool {
-        matches!(number, 1 | 3 | 4 | 11 | 13)
+        matches!(number, TUPLE | 3 | 4 | 11 | 13)
     }
 }
 
@@ -126,14 +132,22 @@ pub fn measure(bytes: &[u8], bounds: &Bounds) -> Result<usize, Problem> {
             return Err(Problem::BadKey);
         }
         let inner = match header {
-            Header::Plain | Header::Extension => None,
+            Header::Plain => None,
+            Header::Extension => {
+                elements += EXTENSION_WEIGHT - 1;
+                None
+            }
             Header::Rows(size) => {
                 elements = elements.saturating_add(size);
                 None
             }
             Header::Array(count) => Some((count, walk.end, false)),
             Header::Map(count) => Some((2 * count, walk.end, true)),
-            Header::Value(end) => Some((1, end, false)),
+            Header::Tuple(end) => Some((1, end, false)),
+            Header::Value(end) => {
+                elements += EXTENSION_WEIGHT - 1;
+                Some((1, end, false))
+            }
         };
         if elements > bounds.elements {
             return Err(Problem::TooManyElements(bounds.elements));
@@ -171,6 +185,8 @@ enum Header {
     Array(u64),
     /// This many keys follow, each with an element.
     Map(u64),
+    /// One array follows, and ends here: it is a tuple.
+    Tuple(usize),
     /// One value follows, and ends here.
     Value(usize),
 }
@@ -217,7 +233,11 @@ impl Walk<'_> {
         if extension::holds_value(number) {
             let end = self.at;
             self.at = start;
-            return Ok(Header::Value(end));
+            return Ok(if number == extension::TUPLE {
+                Header::Tuple(end)
+            } else {
+                Header::Value(end)
+            });
         }
         match number {
             extension::ROWS => Ok(Header::Rows(size as usize)),

@@ -100,8 +100,10 @@ impl Connection {
                 Some(since) => since + self.limits.lost_after + self.limits.grace,
             }),
             Timer::Recall if self.state == State::Open && self.is_client && !self.is_recalling => {
-                let silent_at = Some(self.last_heard + self.limits.lost_after * 2 / 3);
-                [self.cut_since, silent_at, self.upgrade_at].into_iter().flatten().min()
+                [self.cut_since, Some(self.search_at()), self.upgrade_at]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             Timer::Close => match &self.state {
                 State::Flushing { until, .. } | State::Closing { until, .. } | State::Drained { until } => Some(*until),
@@ -109,6 +111,14 @@ impl Connection {
             },
             Timer::Probe | Timer::Copies | Timer::Pace | Timer::KeepAlive | Timer::Silence | Timer::Recall => None,
         }
+    }
+
+    /// Returns when a client looks for another way: when it has heard nothing for a while, or no answer to what it sends.
+    fn search_at(&self) -> Timestamp {
+        let since = self
+            .unanswered_since
+            .map_or(self.last_heard, |since| since.min(self.last_heard));
+        since + self.limits.lost_after * 2 / 3
     }
 
     /// Returns false for a server once it has looked for a lost client long enough by then.
@@ -132,6 +142,7 @@ impl Connection {
             Timer::Loss => self.detect_lost(now),
             Timer::Probe => {
                 self.probes_due = 2;
+                self.unanswered_since.get_or_insert(now);
                 let mut has_something = false;
                 for carried in self.flight.handle_probe() {
                     if let Carried::Unit(unit) = carried {
@@ -156,7 +167,7 @@ impl Connection {
                 self.lose(reason, inbox);
             }
             Timer::Recall => {
-                let is_upgrade = self.cut_since.is_none() && now < self.last_heard + self.limits.lost_after * 2 / 3;
+                let is_upgrade = self.cut_since.is_none() && now < self.search_at();
                 self.is_recalling = true;
                 self.upgrade_at = None;
                 self.recall_due = Some(if is_upgrade { Recall::Upgrade } else { Recall::Lost });

@@ -54,12 +54,10 @@ impl Endpoint {
                 connection.mute();
             } else {
                 slot.remote_key = Some(remote.key);
-                slot.seat = match (remote.introduction.seat, claim) {
-                    // It is still the one that we came back to.
-                    (_, SeatClaim::Fresh(seat) | SeatClaim::Kept(seat)) if resumed.is_some() => Some(seat),
-                    (SeatClaim::Fresh(seat) | SeatClaim::Kept(seat), _) => Some(seat),
-                    (SeatClaim::None, _) => None,
-                };
+                // It is still the one that we came back to, or that we were offered first, or the one that was offered now.
+                let is_kept = resumed.is_some() || matches!(claim, SeatClaim::Offered(_));
+                let kept = claim.seat().filter(|_| is_kept);
+                slot.seat = kept.or(remote.introduction.seat.seat());
                 connection.handle_confirmed(now);
                 if connection.path().remote.is_stream() && slot.has_better_than_stream() {
                     connection.look_for_better(now);
@@ -361,10 +359,15 @@ impl Endpoint {
             return connection;
         }
         let Some((id, old)) = owner.and_then(|id| Some((id, self.take_place(id, index)?))) else {
+            // An offer that came to nothing is as good as the one of now, and the client may have heard of no other.
+            let seat = match claim {
+                SeatClaim::Offered(seat) if !self.tickets.contains_key(&seat) => seat,
+                _ => offered,
+            };
             self.seats.insert(slot.id);
             self.established.insert(slot.id);
-            self.tickets.insert(offered, slot.id);
-            slot.seat = Some(offered);
+            self.tickets.insert(seat, slot.id);
+            slot.seat = Some(seat);
             self.push_connected(slot, remote, path, Origin::New);
             return connection;
         };
@@ -374,8 +377,8 @@ impl Endpoint {
         connection.set_id(id);
         let mut old = old.connection;
         connection.set_resumed(now - old.last_heard());
-        if matches!(claim, SeatClaim::Kept(_)) || !old.has_heard() {
-            // All that a client who has never known that it was in can have is nothing, and nothing is what it was told.
+        if !matches!(claim, SeatClaim::Fresh(_)) {
+            // A client that did not know that it was in has nothing, which is all that it has had.
             if let Some(after) = connection.inherit(now, old) {
                 self.inbox.push_event(id, Event::Resumed { after });
             }
@@ -479,7 +482,7 @@ impl Endpoint {
         {
             self.calls.remove(&call.token);
             self.calls.insert(token, index);
-            call.handle_offer(remote.introduction.seat);
+            call.handle_offer(remote.introduction.seat.seat());
             call.begin_anew(now, &self.config.identity, token, seed, connection.take_outbox());
             let stage = Stage::Calling(call);
             self.slots[index] = Some(Slot { stage, ..slot });

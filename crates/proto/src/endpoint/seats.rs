@@ -247,10 +247,7 @@ impl Endpoint {
 
     /// Returns the connection that a client comes back to, if it is the one who has the seat.
     pub(super) fn seat_owner(&self, claim: SeatClaim, remote_key: &Key) -> Option<ConnectionId> {
-        let (SeatClaim::Fresh(seat) | SeatClaim::Kept(seat)) = claim else {
-            return None;
-        };
-        let id = *self.tickets.get(&seat)?;
+        let id = *self.tickets.get(&claim.seat()?)?;
         let slot = self.slots[self.index(id)?].as_ref()?;
         let is_theirs = slot.remote_key.as_ref() == Some(remote_key);
         let is_open = matches!(&slot.stage, Stage::Open(connection) if connection.is_open());
@@ -259,10 +256,7 @@ impl Endpoint {
 
     /// Returns the words for one who comes back to a seat that this side has closed.
     pub(super) fn closing_words(&self, claim: SeatClaim) -> Option<(Reason, String)> {
-        match claim {
-            SeatClaim::None => None,
-            SeatClaim::Fresh(seat) | SeatClaim::Kept(seat) => self.closed_seats.get(&seat).cloned(),
-        }
+        self.closed_seats.get(&claim.seat()?).cloned()
     }
 
     /// Takes an open connection from its place, for another one that goes on under its id at `index`.

@@ -15,10 +15,22 @@ pub enum SeatClaim {
     Fresh(Seat),
     /// The client's: it has this one, and everything that belongs to it.
     Kept(Seat),
+    /// The client's: it was offered this one, and has not heard whether it got it.
+    Offered(Seat),
+}
+
+impl SeatClaim {
+    /// Returns the seat, if one is named.
+    pub const fn seat(&self) -> Option<Seat> {
+        match self {
+            Self::None => None,
+            Self::Fresh(seat) | Self::Kept(seat) | Self::Offered(seat) => Some(*seat),
+        }
+    }
 }
 
 /// The payload of the second and third Noise messages: connection id (4), name length (1), name, version length (1),
-/// version, the largest message this side accepts (varint), 0, or 1 or 2 and a seat (1 or 17). Bytes after that belong to later
+/// version, the largest message this side accepts (varint), 0, or 1 to 3 and a seat (1 or 17). Bytes after that belong to later
 /// versions and are skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduction {
@@ -51,6 +63,7 @@ impl Introduction {
             0 => SeatClaim::None,
             1 => SeatClaim::Fresh(seat()?),
             2 => SeatClaim::Kept(seat()?),
+            3 => SeatClaim::Offered(seat()?),
             _ => return Err(ParseError::Invalid),
         };
         Ok(Self {
@@ -68,16 +81,14 @@ impl Introduction {
         put_short_text(out, &self.name, MAX_NAME_LEN);
         put_short_text(out, &self.version, MAX_NAME_LEN);
         put_varint(out, self.message_size);
-        match &self.seat {
-            SeatClaim::None => out.push(0),
-            SeatClaim::Fresh(seat) => {
-                out.push(1);
-                out.extend_from_slice(seat);
-            }
-            SeatClaim::Kept(seat) => {
-                out.push(2);
-                out.extend_from_slice(seat);
-            }
+        out.push(match self.seat {
+            SeatClaim::None => 0,
+            SeatClaim::Fresh(_) => 1,
+            SeatClaim::Kept(_) => 2,
+            SeatClaim::Offered(_) => 3,
+        });
+        if let Some(seat) = self.seat.seat() {
+            out.extend_from_slice(&seat);
         }
     }
 }
@@ -88,7 +99,12 @@ mod tests {
 
     #[test]
     fn an_introduction_survives_the_wire_and_truncation() {
-        for seat in [SeatClaim::None, SeatClaim::Fresh([3; 16]), SeatClaim::Kept([4; 16])] {
+        for seat in [
+            SeatClaim::None,
+            SeatClaim::Fresh([3; 16]),
+            SeatClaim::Kept([4; 16]),
+            SeatClaim::Offered([5; 16]),
+        ] {
             let introduction = Introduction {
                 connection_id: 7,
                 name: "Ada".into(),

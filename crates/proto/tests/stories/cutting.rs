@@ -55,6 +55,8 @@ struct Plan {
     cuts: Vec<Cut>,
     /// When single datagrams begin to pass, or stop; they do not at first.
     udp_flips: Vec<Duration>,
+    /// From when on no datagrams of the client's arrive, though the server's do.
+    deaf_from: Option<Duration>,
     /// When streams can be opened again, after a while in which they cannot.
     closed_until: Duration,
 }
@@ -231,6 +233,7 @@ impl Cable {
                     _ => self.push(self.now + DELAY, to, arrival),
                 }
             }
+            Address::Ip(_) if from == Side::Client && self.plan.deaf_from.is_some_and(|deaf| deaf <= self.now) => (),
             Address::Ip(_) if self.passes_datagrams() => {
                 self.push(self.now + DELAY, to, Arrival::Datagram(datagram_path(from), bytes));
             }
@@ -534,6 +537,23 @@ fn a_connection_moves_up_to_single_datagrams_when_they_pass_and_down_again_unnot
 }
 
 #[test]
+fn a_way_that_carries_one_direction_only_is_left_before_the_game_hears_of_it() {
+    let plan = Plan {
+        transports: vec![Transport::Udp, Transport::Tcp],
+        udp_flips: vec![Duration::ZERO],
+        deaf_from: Some(SECOND / 2),
+        ..Plan::default()
+    };
+    let mut cable = Cable::new(plan, 6);
+    cable.run_until(SECOND / 4, |_| false);
+    let path = |cable: &Cable| cable.endpoints[&Side::Client].connection_path(cable.call).unwrap();
+    assert!(!path(&cable).remote.is_stream());
+    cable.converse();
+    assert!(path(&cable).remote.is_stream(), "{}", cable.story());
+    assert_eq!(cable.events.len(), 2, "{}", cable.story());
+}
+
+#[test]
 fn ten_thousand_patterns_of_cuts_lose_nothing() {
     let seed = crate::world::seed_from_environment();
     let seeds = seed.map_or(0..10_000, |seed| seed..seed + 1);
@@ -559,6 +579,7 @@ fn ten_thousand_patterns_of_cuts_lose_nothing() {
             transports,
             cuts,
             udp_flips: udp_flips.collect(),
+            deaf_from: (random.below(8) == 0).then(|| MS * random.below(3000) as u32),
             closed_until: MS * random.below(3000) as u32 * random.below(2) as u32,
         };
         let plan_text = format!("seed {seed}: {plan:?}");
