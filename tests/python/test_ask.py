@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import time
 import weakref
 from collections.abc import Callable
@@ -328,6 +329,16 @@ def test_a_restarted_server_ends_the_questions_to_the_one_before(networks: Make)
     peer.ask("and you?")
     only(wait_for(second, NETWORK_DATA_IN)).reply("here")
     assert answer_in(client).data == "here"
+
+
+def test_a_peer_that_does_not_speak_netplay_cannot_be_asked(networks: Make) -> None:
+    server = networks()
+    listener = server.listen("tcp://127.0.0.1:0")
+    with socket.create_connection(("127.0.0.1", int(listener.url.rpartition(":")[2]))):
+        peer = only(wait_for(server, NETWORK_CONNECTED)).peer
+        with pytest.raises(UnsupportedData, match="does not speak netplay"):
+            peer.ask("hello?")
+        assert server.stats()["questions_open"] == 0
 
 
 def test_two_runs_of_a_game_do_not_give_the_same_tokens() -> None:

@@ -117,7 +117,9 @@ impl Event {
         static NO_REPLY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         match reply {
             Some(reply) => Ok(reply.clone_ref(py)),
-            None => NO_REPLY.import(py, "netplay._ask", "no_reply").map(|none| none.clone().unbind()),
+            None => NO_REPLY
+                .import(py, "netplay._ask", "no_reply")
+                .map(|none| none.clone().unbind()),
         }
     }
 }
