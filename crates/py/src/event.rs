@@ -59,21 +59,26 @@ pub(crate) enum Body {
         reason: &'static str,
         detail: String,
     },
-    /// An event that a remote side posted, for a game that has no pygame queue.
-    Remote {
-        channel: u8,
-        number: u16,
-        name: String,
-        data: Py<PyDict>,
-        is_lossy: bool,
-    },
-    /// What came of a question.
-    Answer {
-        channel: u8,
-        token: u32,
-        data: Py<PyAny>,
-        reason: String,
-    },
+    Remote(Box<Remote>),
+    Answer(Box<Answer>),
+}
+
+/// An event that a remote side posted, for a game that has no pygame queue. Boxed, as is the next, because it is rare and
+/// larger than a message.
+pub(crate) struct Remote {
+    channel: u8,
+    number: u16,
+    name: String,
+    data: Py<PyDict>,
+    is_lossy: bool,
+}
+
+/// What came of a question.
+pub(crate) struct Answer {
+    channel: u8,
+    token: u32,
+    data: Py<PyAny>,
+    reason: String,
 }
 
 impl Body {
@@ -85,8 +90,8 @@ impl Body {
             Self::Lost { .. } => (2, "NETWORK_LOST"),
             Self::Resumed { .. } => (3, "NETWORK_RESUMED"),
             Self::Disconnected { .. } => (4, "NETWORK_DISCONNECTED"),
-            Self::Remote { .. } => (5, "NETWORK_EVENT"),
-            Self::Answer { .. } => (6, "NETWORK_ANSWER"),
+            Self::Remote(_) => (5, "NETWORK_EVENT"),
+            Self::Answer(_) => (6, "NETWORK_ANSWER"),
         }
     }
 }
@@ -130,7 +135,9 @@ impl Event {
     #[getter]
     fn channel(&self) -> PyResult<u8> {
         match &self.body {
-            Body::DataIn { channel, .. } | Body::Remote { channel, .. } | Body::Answer { channel, .. } => Ok(*channel),
+            Body::DataIn { channel, .. } => Ok(*channel),
+            Body::Remote(remote) => Ok(remote.channel),
+            Body::Answer(answer) => Ok(answer.channel),
             _ => Err(self.missing("channel")),
         }
     }
@@ -139,8 +146,9 @@ impl Event {
     #[getter]
     fn data(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match &self.body {
-            Body::DataIn { data, .. } | Body::Answer { data, .. } => Ok(data.clone_ref(py)),
-            Body::Remote { data, .. } => Ok(data.clone_ref(py).into_any()),
+            Body::DataIn { data, .. } => Ok(data.clone_ref(py)),
+            Body::Answer(answer) => Ok(answer.data.clone_ref(py)),
+            Body::Remote(remote) => Ok(remote.data.clone_ref(py).into_any()),
             _ => Err(self.missing("data")),
         }
     }
@@ -158,7 +166,8 @@ impl Event {
     #[getter]
     fn lossy(&self) -> PyResult<bool> {
         match &self.body {
-            Body::DataIn { is_lossy, .. } | Body::Remote { is_lossy, .. } => Ok(*is_lossy),
+            Body::DataIn { is_lossy, .. } => Ok(*is_lossy),
+            Body::Remote(remote) => Ok(remote.is_lossy),
             _ => Err(self.missing("lossy")),
         }
     }
@@ -177,7 +186,7 @@ impl Event {
     #[getter]
     fn token(&self) -> PyResult<u32> {
         match &self.body {
-            Body::Answer { token, .. } => Ok(*token),
+            Body::Answer(answer) => Ok(answer.token),
             _ => Err(self.missing("token")),
         }
     }
@@ -186,7 +195,7 @@ impl Event {
     #[getter]
     fn r#type(&self) -> PyResult<u16> {
         match &self.body {
-            Body::Remote { number, .. } => Ok(*number),
+            Body::Remote(remote) => Ok(remote.number),
             _ => Err(self.missing("type")),
         }
     }
@@ -195,7 +204,7 @@ impl Event {
     #[getter]
     fn name(&self) -> PyResult<&str> {
         match &self.body {
-            Body::Remote { name, .. } => Ok(name),
+            Body::Remote(remote) => Ok(&remote.name),
             _ => Err(self.missing("name")),
         }
     }
@@ -217,7 +226,7 @@ impl Event {
     fn reason(&self) -> PyResult<&str> {
         match &self.body {
             Body::Disconnected { reason, .. } | Body::Lost { reason, .. } | Body::Connected { reason } => Ok(reason),
-            Body::Answer { reason, .. } => Ok(reason),
+            Body::Answer(answer) => Ok(&answer.reason),
             _ => Err(self.missing("reason")),
         }
     }
@@ -288,29 +297,18 @@ impl Event {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "detail"), detail)?;
             }
-            Body::Remote {
-                channel,
-                number,
-                name,
-                data,
-                is_lossy,
-            } => {
-                attributes.set_item(intern!(py, "channel"), channel)?;
-                attributes.set_item(intern!(py, "type"), number)?;
-                attributes.set_item(intern!(py, "name"), name)?;
-                attributes.set_item(intern!(py, "data"), data)?;
-                attributes.set_item(intern!(py, "lossy"), is_lossy)?;
+            Body::Remote(remote) => {
+                attributes.set_item(intern!(py, "channel"), remote.channel)?;
+                attributes.set_item(intern!(py, "type"), remote.number)?;
+                attributes.set_item(intern!(py, "name"), &remote.name)?;
+                attributes.set_item(intern!(py, "data"), &remote.data)?;
+                attributes.set_item(intern!(py, "lossy"), remote.is_lossy)?;
             }
-            Body::Answer {
-                channel,
-                token,
-                data,
-                reason,
-            } => {
-                attributes.set_item(intern!(py, "channel"), channel)?;
-                attributes.set_item(intern!(py, "token"), token)?;
-                attributes.set_item(intern!(py, "data"), data)?;
-                attributes.set_item(intern!(py, "reason"), reason)?;
+            Body::Answer(answer) => {
+                attributes.set_item(intern!(py, "channel"), answer.channel)?;
+                attributes.set_item(intern!(py, "token"), answer.token)?;
+                attributes.set_item(intern!(py, "data"), &answer.data)?;
+                attributes.set_item(intern!(py, "reason"), &answer.reason)?;
             }
         }
         Ok(attributes)
@@ -323,8 +321,8 @@ impl Event {
                 visit.call(data)?;
                 visit.call(reply)?;
             }
-            Body::Remote { data, .. } => visit.call(data)?,
-            Body::Answer { data, .. } => visit.call(data)?,
+            Body::Remote(remote) => visit.call(&remote.data)?,
+            Body::Answer(answer) => visit.call(&answer.data)?,
             _ => {}
         }
         visit.call(&self.peer)
@@ -352,15 +350,15 @@ impl Event {
             Body::Resumed { seconds } => format!(" after {seconds:.1} s"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
-            Body::Remote { name, data, .. } => {
-                format!(" {name} {}", shortened(&data.bind(py).repr()?.to_string_lossy()))
+            Body::Remote(remote) => {
+                let data = remote.data.bind(py).repr()?;
+                format!(" {} {}", remote.name, shortened(&data.to_string_lossy()))
             }
-            Body::Answer {
-                token, data, reason, ..
-            } if reason.is_empty() => {
-                format!(" to {token}: {}", shortened(&data.bind(py).repr()?.to_string_lossy()))
+            Body::Answer(answer) if answer.reason.is_empty() => {
+                let data = answer.data.bind(py).repr()?;
+                format!(" to {}: {}", answer.token, shortened(&data.to_string_lossy()))
             }
-            Body::Answer { token, reason, .. } => format!(" to {token}: {reason}"),
+            Body::Answer(answer) => format!(" to {}: {}", answer.token, answer.reason),
         };
         Ok(format!("<Event {} {peer}{rest}>", self.body.what().1))
     }
@@ -407,13 +405,13 @@ pub(crate) fn _remote_event(
     let Body::DataIn { channel, is_lossy, .. } = event.body else {
         return Err(event.missing("data"));
     };
-    let body = Body::Remote {
+    let body = Body::Remote(Box::new(Remote {
         channel,
         number,
         name,
         data,
         is_lossy,
-    };
+    }));
     Event::new(py, event.peer.clone_ref(py), body)
 }
 
@@ -427,12 +425,12 @@ pub(crate) fn _answer_event(
     data: Py<PyAny>,
     reason: String,
 ) -> PyResult<Py<Event>> {
-    let body = Body::Answer {
+    let body = Body::Answer(Box::new(Answer {
         channel,
         token,
         data,
         reason,
-    };
+    }));
     Event::new(py, peer, body)
 }
 
