@@ -11,6 +11,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
+CROWD_ARGS ?=
 RIVALS_ARGS ?=
 SIM_ARGS ?=
 SOAK_ARGS ?=
@@ -26,13 +27,13 @@ CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
-.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench bench-raw rivals soak sim golden fuzz \
-	corpus pictures lock clean
+.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench bench-raw crowd rivals soak \
+	sim golden fuzz corpus pictures lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(EXTENSION) ## a server and two chat windows side by side; without a display: printed, and a picture of them
+demo: $(EXTENSION) ## comets with bots, a bad network and the net graph; without a display: printed, and a picture
 	$(VENV)/bin/python -m netplay.examples.demo
 
 test: test-rust test-python test-pygame ## every test: Rust, Python, the games; against pygame-ce and against pygame
@@ -75,6 +76,9 @@ bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain
 bench-raw: $(EXTENSION) $(VENV)/.installed-bench ## enet://, tcp:// and udp:// beside pyenet, asyncio and a plain socket
 	$(VENV)/bin/python bench/raw.py --write
 
+crowd: $(EXTENSION) ## a thousand players in the game meadow, into docs/benchmarks.md; CROWD_ARGS="--clients 300" only prints
+	$(VENV)/bin/python bench/meadow.py $(or $(CROWD_ARGS),--write)
+
 rivals: ## netplay, ENet, renet, QUIC and, as root, TCP on bad networks: docs/rivals.md; RIVALS_ARGS=--quick only prints
 	$(CARGO) run --locked --release --quiet --manifest-path bench/rivals/Cargo.toml -- $(RIVALS_ARGS)
 
@@ -98,11 +102,14 @@ golden: ## writes the tables of what the protocol does on bad networks anew, to 
 corpus: ## makes the seeds of the fuzz corpora anew
 	$(CARGO) test --locked -p netplay-proto --test corpus -- --ignored write_the_seeds
 
-pictures: $(EXTENSION) ## makes the pictures of the README anew
-	$(VENV)/bin/python -m netplay.examples.demo --headless --picture docs/demo.png
+pictures: $(EXTENSION) $(VENV)/.installed-pictures ## makes the pictures of the README anew
+	$(VENV)/bin/python docs/pictures.py
+	$(VENV)/bin/python -m netplay.examples.chats --headless --picture docs/chats.png
+	$(VENV)/bin/python -m netplay.examples.lines --headless --autoplay --seed 7 --bots 2 --ticks 47 --picture docs/lines.png
+	$(VENV)/bin/python -m netplay.examples.meadow --headless --autoplay --seed 7 --bots 150 --seconds 12 --picture docs/meadow.png
 
 lock: $(VENV)/.installed ## pins the newest versions of the tools in requirements/*.txt
-	for name in dev pygame bench; do \
+	for name in dev pygame bench pictures; do \
 		$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
 			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 			requirements/$$name.in -o requirements/$$name.txt; \
@@ -127,6 +134,10 @@ $(VENV)/.installed: requirements/dev.txt
 
 $(VENV)/.installed-bench: requirements/bench.txt $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	touch $@
+
+$(VENV)/.installed-pictures: requirements/pictures.txt $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pictures.txt
 	touch $@
 
 # pygame and pygame-ce are one import name. The second environment finds the same package, with the same built extension.

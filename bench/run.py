@@ -26,8 +26,8 @@ from codec import section
 from layer import COMMANDS, is_there, layer_figures
 from pairs import MeasurementError, run_pair
 from plans import Crowd, Echo, Flood, Plan
-from raw import section_of
-from table import CONTENDERS, Results, aligned, markdown
+from raw import section_of as raw_section
+from table import CONTENDERS, MEADOW, Results, aligned, markdown, section_of
 from targets import targets
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -61,7 +61,7 @@ The bare loops send and receive the same payloads without any protocol.
 A share is of one core, by the server's process, all its threads; 0.1 is a tenth.
 What a connection costs is counted in the allocator, in simulated time, without sockets.
 
-## The machine
+{meadow}## The machine
 
 {facts}
 
@@ -122,13 +122,14 @@ def main() -> int:
         commands=" and ".join(f"`cargo run --release -p netplay-io --example {' '.join(words)}`" for words in COMMANDS),
         facts=_facts(load),
         codec=section(1 if options.quick else 30),
+        meadow=section_of(PAGE.read_text(encoding="utf-8"), MEADOW) if PAGE.exists() else "",
         **{name: getattr(crowd, name) for name in ("down", "up", "clients", "hz", "sockets", "frames")},
     )
     print(table)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         old = options.out.read_text(encoding="utf-8") if options.out.exists() else ""
-        options.out.write_text(page + (f"\n{section_of(old)}" if section_of(old) else ""), encoding="utf-8")
+        options.out.write_text(page + (f"\n{raw_section(old)}" if raw_section(old) else ""), encoding="utf-8")
         _say(f"written to {options.out}")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
@@ -9,7 +10,7 @@ from typing import Final
 
 from plans import Crowd, Echo, Flood, Outcome, Plan
 
-__all__ = ["CONTENDERS", "Results", "aligned", "compared", "markdown", "values"]
+__all__ = ["CONTENDERS", "MEADOW", "Results", "aligned", "compared", "markdown", "section_of", "values"]
 
 CONTENDERS: Final = {
     "netplay": "netplay",
@@ -20,6 +21,9 @@ CONTENDERS: Final = {
     "udp": "UDP socket",
 }
 """Their modules are `with_` and the key; the order is that of the columns."""
+
+MEADOW: Final = "## A thousand players in one meadow"
+"""The part of the page that `meadow.py` writes."""
 
 _NONE: Final = "-"
 
@@ -157,3 +161,9 @@ def _percent(share: float) -> str:
     if share == 0:
         return "0"
     return "under 0.01 %" if 0 < share < 0.0001 else f"{share * 100:.2f} %"
+
+
+def section_of(page: str, heading: str) -> str:
+    """Returns what stands on a page under a heading, up to the next one; nothing if there is no such heading."""
+    found = re.search(rf"^{re.escape(heading)}$.*?(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    return found.group() if found else ""

@@ -35,11 +35,14 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_ask` | questions and answers |
 | `_strikes` | how much nonsense a peer may send |
 | `_trust` | this machine's key, and the keys of servers met before |
+| `_netgraph` | `NetGraph`: how the connection is doing, drawn over the game |
 | `_pygame` | the bridge to pygame's queue |
+| `sync` | for action games: clocks, snapshots and inputs in step |
 
 The functions here are the methods of one `Network` that is made for you. Making it starts nothing.
 """
 
+from . import sync as sync
 from ._compact import Angle, Flags, Float, Int, Limit
 from ._core import Event, Listener, Peer, __version__
 from ._errors import (
@@ -66,6 +69,7 @@ from ._events import (
     What,
 )
 from ._messages import message
+from ._netgraph import NetGraph
 from ._network import Network
 from ._remote import event_type
 from ._trust import forget
@@ -91,6 +95,7 @@ __all__ = [
     "ListenFailed",
     "Listener",
     "MessageTooLarge",
+    "NetGraph",
     "Network",
     "NetworkFailed",
     "NotConnected",

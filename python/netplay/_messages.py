@@ -179,7 +179,6 @@ class Schema:
             )
             for field, shape in shapes.items()
         ]
-        self._has_rest = not self.is_row
         try:
             self.wire = msgspec.defstruct(
                 f"{cls.__name__}",
@@ -278,11 +277,7 @@ class Schema:
 
     def _encode_rest(self, value: Any) -> bytes:
         try:
-            return _encode(
-                msgspec.convert(value, self.wire, from_attributes=True, dec_hook=_schema.to_wire)
-                if self._has_rest
-                else ()
-            )
+            return _encode(msgspec.convert(value, self.wire, from_attributes=True, dec_hook=_schema.to_wire))
         except msgspec.ValidationError as error:
             raise UnsupportedData(_refusal(self.name, str(error))) from None
         except OverflowError:

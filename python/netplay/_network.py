@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._netgraph import NetGraph
     from ._pygame import Bridge
 
 __all__ = ["Network"]
@@ -99,6 +100,7 @@ class Network(_core.Network):
         self._pending: deque[Event] = deque()  # taken, and nobody was called for them yet
         self._ready: list[Event] = []  # only to be handed out
         self._bridge: Bridge | None = None
+        self._graph: NetGraph | None = None  # the one that NetGraph.over() draws
         _all_networks.add(self)
 
     def listen(
@@ -562,15 +564,15 @@ class Network(_core.Network):
         """
         if not 8 < int_bytes <= 1024:
             raise ValueError(f"int_bytes is {int_bytes}, it may be 9 to 1024")
-        for name, value in (("elements", elements), ("length", length)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}, it must be at least 1")
+        for name, value, least in (("elements", elements, 1), ("length", length, 1), ("bad_messages", bad_messages, 0)):
+            if value < least:
+                raise ValueError(f"{name} is {value}, it must be at least {least}")
         self._limit(
             depth=max(depth, 0),
             elements=elements,
             length=length,
             int_length=int_bytes,
-            bad_messages=_at_least_zero(bad_messages, "bad_messages"),
+            bad_messages=bad_messages,
         )
 
     def stats(self) -> dict[str, int]:
@@ -755,7 +757,7 @@ def _warn_of_no_secrets(url: str) -> None:
 
 def _at_least_zero(value: int, name: str) -> int:
     if value < 0:
-        raise ValueError(f"{name} is {value}, it must be at least 0")
+        raise ValueError(f"{name} is {value}, it must be at least 1")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The bridge to pygame's event queue: the one file that imports pygame, and only when poll() is called.
+"""The bridge to pygame's event queue: the one file that imports pygame, and only when poll() or NetGraph wants it.
 
 The inbox of `_core` is the truth, and pygame's queue is filled from it once a frame, so that nothing is lost when the
 queue cannot take it:
@@ -58,7 +58,9 @@ class Bridge:
 
     def __init__(self, network: Network) -> None:
         self._network = weakref.ref(network)
-        self._pygame = _import_pygame()
+        self._pygame = import_pygame(
+            "poll() needs pygame, which cannot be imported: pip install pygame-ce, or call get() instead"
+        )
         self._thread: threading.Thread | None = None
         self._timer = _Timer(self._pygame)
         self.polls_blocked = 0
@@ -210,14 +212,12 @@ def _post_wake(pygame: Any) -> None:
         pass
 
 
-def _import_pygame() -> Any:
+def import_pygame(problem: str) -> Any:
+    """Returns pygame, or raises PygameMissing with these words."""
     try:
         import pygame
     except ImportError as error:
-        raise PygameMissing(
-            "poll() needs pygame, which cannot be imported: pip install pygame-ce, or call get() instead",
-            name="pygame",
-        ) from error
+        raise PygameMissing(problem, name="pygame") from error
     return pygame
 
 

@@ -49,6 +49,7 @@ _SIMPLE: Final = {
 }
 _BARE: Final = (list, dict, tuple, set, frozenset)
 _MAX_NESTING: Final = 32
+_LIMITS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,9 +174,9 @@ def read(annotation: Any, message: Callable[[type], Shape | None], depth: int = 
         limits = [extra for extra in arguments[1:] if isinstance(extra, msgspec.Meta)]
         if not limits or not shape.is_pure:
             return shape
-        described = ", ".join(f"{limit!r}" for limit in limits)
+        described = "".join(f" {_described(limit)}" for limit in limits)
         wire: Any = operator.getitem(Annotated, (shape.wire, *limits))
-        return dataclasses.replace(shape, description=f"{shape.description} {described}", wire=wire)
+        return dataclasses.replace(shape, description=f"{shape.description}{described}", wire=wire)
     if origin in (Union, types.UnionType):
         return _read_union([inner(argument) for argument in arguments])
     if origin is Literal:
@@ -196,6 +197,12 @@ def read(annotation: Any, message: Callable[[type], Shape | None], depth: int = 
         described = ", ".join(item.description for item in items)
         return _around(f"tuple[{described}]", tuple[tuple(item.wire for item in items)], items)  # type: ignore[misc]
     raise TypeError(f"{annotation} cannot be the type of a field; netplay._schema lists what can")
+
+
+def _described(limit: msgspec.Meta) -> str:
+    """Returns what a limit says, in words that stay the same whatever msgspec shows of it."""
+    set_ones = ((name, getattr(limit, name)) for name in _LIMITS)
+    return " ".join(f"{name}={value}" for name, value in set_ones if value is not None)
 
 
 def _check_key(origin: type, annotation: Any) -> None:

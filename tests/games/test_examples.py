@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pygame
 
-from netplay.examples import chat, demo
+from netplay.examples import chat, chats
 from netplay.examples._autoplay import DIALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def wait_until_somebody_listens(port: int) -> None:
 
 def test_the_list_names_every_example() -> None:
     printed = run("netplay.examples").stdout
-    for name in ("hello", "chat", "demo", "gamepad"):
+    for name in ("hello", "chat", "chats", "comets", "demo", "gamepad", "lines", "meadow"):
         assert re.search(rf"^  {name} +\w", printed, re.MULTILINE), printed
 
 
@@ -75,7 +75,7 @@ def test_the_game_in_the_readme_runs_as_it_stands_there(tmp_path: Path) -> None:
             assert program.wait_for("says") == "the first window says: hello network."
 
 
-class Running(demo.Reader):
+class Running(chats.Reader):
     """A program that runs as long as the block."""
 
     def __init__(self, command: list[str]) -> None:
@@ -101,14 +101,14 @@ class Running(demo.Reader):
         return f"no line with {word!r} among {self.lines}"
 
 
-def test_the_demo_without_a_screen_brings_every_line_through(tmp_path: Path) -> None:
-    picture = tmp_path / "demo.png"
-    result = run("netplay.examples.demo", "--headless", "--picture", str(picture))
+def test_two_chats_without_a_screen_bring_every_line_through(tmp_path: Path) -> None:
+    picture = tmp_path / "chats.png"
+    result = run("netplay.examples.chats", "--headless", "--picture", str(picture))
     assert result.returncode == 0, result.stdout + result.stderr
     for line in DIALOGUE:
         assert result.stdout.count(f": {line}\n") == 3, result.stdout
     image = pygame.image.load(picture)
-    assert image.get_size() == (2 * chat.WIDTH + 3 * demo.GAP, chat.HEIGHT + 2 * demo.GAP)
+    assert image.get_size() == (2 * chat.WIDTH + 3 * chats.GAP, chat.HEIGHT + 2 * chats.GAP)
 
 
 def test_a_chat_with_nobody_to_answer_says_so_and_goes_on(tmp_path: Path) -> None:

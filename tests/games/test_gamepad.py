@@ -1,16 +1,20 @@
-# ruff: noqa: D103 (the names of tests are their sentences)
-"""The gamepad as players start it, and the twelve lines of the README, under SDL's dummy driver."""
+# ruff: noqa: D103, F811 (the names of tests are their sentences; fixtures are imported, and then arguments)
+"""The gamepad as players start it, under SDL's dummy driver and in real windows; and the twelve lines of the README."""
 
 import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pygame
+import pytest
+from screens import Screen, ctrl_c, screen  # noqa: F401
 from test_examples import ENV, Running, free_port, run, wait_until_somebody_listens
+from test_windows import count
 
-from netplay.examples import gamepad
+from netplay.examples import chats, gamepad
 
 ROOT = Path(__file__).parents[2]
 GAMEPAD = [sys.executable, "-m", "netplay.examples.gamepad"]
@@ -111,3 +115,55 @@ def test_the_gamepad_explains_its_options() -> None:
     done = subprocess.run([*GAMEPAD, "--help"], env=ENV, capture_output=True, text=True, timeout=60, check=True)
     for option in ("--headless", "--autoplay", "--seed", "--serve"):
         assert option in done.stdout
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_key_in_one_real_window_moves_a_ship_in_another(screen: Screen) -> None:
+    env = {**os.environ, "DISPLAY": f":{screen.number}", "SDL_VIDEODRIVER": "x11", "SDL_AUDIODRIVER": "dummy"}
+    big = pygame.Rect(20, 60, *gamepad.SCREEN_SIZE)
+    small = pygame.Rect(700, 60, *gamepad.PAD_SIZE)
+    color = gamepad.COLORS[1]  # of the first pad
+    sky = pygame.Rect(big.x, big.y + gamepad.TOP, big.width, big.height - gamepad.TOP)
+
+    def start(area: pygame.Rect, *arguments: str) -> chats.Reader:
+        command = [sys.executable, "-m", "netplay.examples.gamepad", *arguments]
+        place = {"SDL_VIDEO_WINDOW_POS": f"{area.x},{area.y}", "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(command, env={**env, **place}, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        processes.append(process)
+        return chats.Reader(process)
+
+    def wait_for(reader: chats.Reader, word: str) -> str:
+        deadline = time.monotonic() + 45
+        while time.monotonic() < deadline and reader.thread.is_alive():
+            for line in list(reader.lines):
+                if word in line:
+                    return line
+            time.sleep(0.05)
+        return f"no line with {word!r} among {reader.lines}"
+
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        host = start(big, "--serve", "play://127.0.0.1:0", "--seed", "3")
+        url = wait_for(host, "serving ").removeprefix("serving ")
+        pad = start(small, url, "--name", "Ada", "--autoplay", "--seed", "1")
+        assert wait_for(host, "flies") == "Ada flies"
+        places: list[tuple[int, int]] = []
+        for _ in range(3):
+            time.sleep(0.4)
+            picture = screen.picture()
+            ship = pygame.mask.from_threshold(picture.subsurface(sky), pygame.Color(color), (6, 6, 6, 255))
+            assert ship.count() > 300, "a ship of the pad's colour on the screen"
+            places.append(ship.centroid())
+        assert len(set(places)) == 3, f"the ship moves, but is at {places}"
+        assert wait_for(pad, "star ") == "star 1"
+        time.sleep(1)  # until the flash has faded
+        picture = screen.picture()
+        (ROOT / "out").mkdir(exist_ok=True)
+        pygame.image.save(picture, ROOT / "out" / "gamepad.png")
+        assert count(picture, small, gamepad.GOLD) > 300, "the star on the pad, see out/gamepad.png"
+        assert count(picture, small, color) > 1000, "a key held down and the name on the pad, see out/gamepad.png"
+        assert count(picture, big, gamepad.GOLD) > 500, "the stars on the screen, see out/gamepad.png"
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(30)

@@ -11,7 +11,7 @@ import pytest
 from conftest import Pair, only, wait_for
 
 import netplay
-from netplay import Event, Listener, Network, Peer, _core
+from netplay import Event, Listener, NetGraph, Network, Peer, _core
 
 MODULES = [
     "_ask",
@@ -19,11 +19,15 @@ MODULES = [
     "_errors",
     "_events",
     "_kinds",
+    "_netgraph",
     "_network",
+    "_play",
     "_pygame",
     "_remote",
     "_strikes",
+    "_tickets",
     "_trust",
+    "sync",
 ]
 
 
@@ -45,7 +49,7 @@ def test_all_of_each_module_exists(name: str) -> None:
 
 
 def test_public_things_say_they_are_of_netplay() -> None:
-    for kind in (Event, Listener, Network, Peer):
+    for kind in (Event, Listener, NetGraph, Network, Peer):
         assert kind.__module__ == "netplay"
     for kind in (Event, Listener, Peer):
         with pytest.raises(TypeError):
@@ -64,9 +68,12 @@ def test_the_functions_of_the_package_are_the_methods_of_one_network() -> None:
 
 def documented() -> list[object]:
     methods = [
-        getattr(kind, name) for kind in (Network, Peer, Listener, Event) for name in public(kind) if name != "mro"
+        getattr(kind, name)
+        for kind in (Network, Peer, Listener, Event, NetGraph)
+        for name in public(kind)
+        if name != "mro"
     ]
-    return [Network, Peer, Listener, Event, netplay.forget, netplay.event_type, *methods]
+    return [Network, Peer, Listener, Event, NetGraph, netplay.forget, netplay.event_type, *methods]
 
 
 @pytest.mark.parametrize("thing", documented(), ids=lambda thing: getattr(thing, "__qualname__", repr(thing)))
@@ -77,7 +84,7 @@ def test_everything_public_has_a_docstring(thing: object) -> None:
 
 
 def methods() -> list[object]:
-    kinds = (Network, Peer, Listener, Event)
+    kinds = (Network, Peer, Listener, Event, NetGraph)
     found = [getattr(kind, name) for kind in kinds for name in public(kind)]
     return [netplay.forget, netplay.event_type, *(thing for thing in found if callable(thing))]
 
@@ -91,7 +98,7 @@ def test_every_method_says_what_it_raises_and_has_an_example(method: object) -> 
 
 @pytest.mark.parametrize("name", ["", *MODULES])
 def test_the_examples_in_the_docstrings_run(name: str) -> None:
-    if name in ("_network",):
+    if name in ("_netgraph", "_network"):
         pytest.importorskip("pygame")
     module = importlib.import_module(f"netplay.{name}".rstrip("."))
     result = doctest.testmod(module, raise_on_error=False)

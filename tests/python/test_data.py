@@ -526,7 +526,14 @@ def test_the_limits_hold_for_what_is_sent_and_for_what_arrives(networks: Callabl
     pair.client.send([[[]]])
     assert only(wait_for(pair.server, NETWORK_DISCONNECTED)).reason == "bad data"
 
-    for name, wrong in (("depth", 0), ("depth", 101), ("elements", 0), ("length", 0), ("int_bytes", 1025)):
+    for name, wrong in (
+        ("depth", 0),
+        ("depth", 101),
+        ("elements", 0),
+        ("length", 0),
+        ("int_bytes", 1025),
+        ("bad_messages", -1),
+    ):
         with pytest.raises(ValueError, match=f"{name} is {wrong}"):
             pair.server.limit(**{name: wrong})
 

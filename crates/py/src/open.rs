@@ -39,20 +39,11 @@ impl Codec {
 }
 
 /// What may be sent and may arrive.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct DataLimits {
     pub(crate) bounds: Bounds,
     /// How many messages that cannot be read a peer may send and stay.
     pub(crate) bad_messages: u32,
-}
-
-impl Default for DataLimits {
-    fn default() -> Self {
-        Self {
-            bounds: Bounds::default(),
-            bad_messages: 0,
-        }
-    }
 }
 
 /// What is shared while a network is open.

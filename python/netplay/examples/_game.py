@@ -1,0 +1,255 @@
+"""What the games share: the words of their command line, their menu, and letters and shapes with smooth edges.
+
+It knows pygame, but neither the network nor the rules of any game. A game uses it so:
+
+    args = parse(command_line(__doc__, bots=4))
+    screen = open_window(args, "Comets", (960, 540))
+    menu = Menu("Comets", "fly, dodge, shoot", "arrows fly, space shoots")
+    while args.mode or menu.run(screen, args):  # the menu asks those who did not say on the command line what to do
+        play(screen, args)                      # looks at args.mode: "alone", "host" or "join" (then at args.url)
+        if not menu.was_used:
+            break
+        args.mode = ""                          # back to the menu
+"""
+
+import argparse
+import os
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pygame
+
+NIGHT, PANEL, LINE = "#0d1020", "#1b2036", "#343c5e"
+BRIGHT, DIM, GOOD, WARN, BAD = "#f3f5ff", "#8c93b0", "#4fd18b", "#f5b942", "#ff6b6b"
+PLAYER_COLORS = [
+    "#59d0e8",
+    "#ffc857",
+    "#ff7eb6",
+    "#7bd88f",
+    "#ff8f6b",
+    "#c792ea",
+    "#b8d866",
+    "#7aa2ff",
+    "#ff6f8a",
+    "#3fd6b0",
+    "#e0a060",
+    "#a58bff",
+    "#e6e08a",
+    "#f29ad8",
+    "#6fb0c8",
+    "#c0c8dc",
+]
+NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
+
+
+def command_line(doc: str | None, bots: int = 0, port: int = 5000) -> argparse.ArgumentParser:
+    """Returns the parser of the words that every game understands. A game may add its own before it calls `parse`."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("url", nargs="?", help="where the server is; with --serve, where to serve")
+    parser.add_argument("--serve", action="store_true", help="be the server; with --headless, for others only")
+    parser.add_argument("--name", help="who you are")
+    parser.add_argument("--bots", type=int, default=bots, help=f"how many players the computer makes up ({bots})")
+    parser.add_argument("--headless", action="store_true", help="draw, but show no window")
+    parser.add_argument("--autoplay", action="store_true", help="let the computer play in your place")
+    parser.add_argument("--seed", type=int, default=0, help="makes the same choices every time")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="leave after so many seconds")
+    parser.add_argument("--ticks", type=int, default=0, help="leave after so many ticks of the game")
+    parser.add_argument("--picture", help="save the window to this file when leaving")
+    parser.set_defaults(port=port, is_over=False)
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, words: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line. `mode` is what to do: "alone", "host", "join", or empty when the menu shall ask.
+
+    Alone and hosting, `url` is where the game's own server listens; joining, it is whom to call. A `local://` URL is
+    inside this process, so it means alone; its options make the network bad all the same.
+    """
+    args = parser.parse_args(words)
+    args.name = args.name or random.Random(args.seed or None).choice(NAMES)
+    if args.serve:
+        args.mode, args.url = "host", args.url or f"play://*:{args.port}"
+    elif args.url and not args.url.startswith("local://"):
+        args.mode = "join"
+    elif args.url or args.headless or args.autoplay:
+        args.mode, args.url = "alone", args.url or "local://game"
+    else:
+        args.mode = ""
+    if args.headless:
+        os.environ["SDL_VIDEODRIVER"] = os.environ["SDL_AUDIODRIVER"] = "dummy"
+    return args
+
+
+def open_window(args: argparse.Namespace, title: str, size: tuple[int, int]) -> pygame.Surface:
+    """Opens the game's window; with --headless it is drawn as any other, and nobody sees it."""
+    pygame.init()
+    pygame.display.set_caption(f"{args.name} · {title}")
+    return pygame.display.set_mode(size)
+
+
+@dataclass
+class Row:
+    """One line of the menu: a button, or a field to type into."""
+
+    label: str
+    hint: str = ""  # a button's second line; in a field, what stands there while it is empty
+    text: str | None = None  # what is typed; None for a button
+    mode: str = ""  # what the game does when it is chosen; empty if it only holds a text
+    url: str = ""  # and where
+
+
+class Menu:
+    """Asks what to do: play alone, host a game, or join one. Mouse, or arrow keys and Enter."""
+
+    def __init__(self, title: str, subtitle: str, keys: str, accent: str = PLAYER_COLORS[0]) -> None:
+        self.title, self.subtitle, self.keys, self.accent = title, subtitle, keys, accent
+        self.notice = ""  # what went wrong last time, in words
+        self.was_used = False  # false for those who said everything on the command line
+        self.name = Row("Your name", text="")
+        self.join = Row("Join a game", "localhost, 192.168.1.20, play://…", text="", mode="join")
+        self.rows = [
+            self.name,
+            Row("Play alone", "against the computer", mode="alone"),
+            Row("Host a game", "and let friends join", mode="host"),
+            self.join,
+        ]
+        self.focus = 1
+
+    def show_found(self, games: list[tuple[str, str]]) -> None:
+        """Offers games to join, each a name and a URL, below the rest: whoever finds some on the network calls this."""
+        self.rows = self.rows[: self.rows.index(self.join) + 1]
+        self.rows += [Row(name, url, mode="join", url=url) for name, url in games[:4]]
+        self.focus = min(self.focus, len(self.rows) - 1)
+
+    def run(
+        self,
+        screen: pygame.Surface,
+        args: argparse.Namespace,
+        draw_background: Callable[[pygame.Surface], None] | None = None,
+    ) -> bool:
+        """Shows the menu until something is chosen and stands in `args`. Returns false if the window was closed."""
+        self.was_used = True
+        self.name.text = args.name
+        pygame.key.set_repeat(400, 40)
+        pygame.key.start_text_input()
+        clock = pygame.time.Clock()
+        while not args.mode:
+            for e in pygame.event.get():
+                if e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
+                    return False
+                chosen = self.handle(e, screen)
+                if chosen:
+                    args.mode, args.url = chosen.mode, self.url_of(chosen, args)
+                    args.name = (self.name.text or "").strip() or args.name
+            screen.fill(NIGHT)
+            if draw_background:
+                draw_background(screen)
+            self.draw(screen)
+            pygame.display.flip()
+            clock.tick(60)
+        pygame.key.stop_text_input()
+        pygame.key.set_repeat()
+        self.notice = ""
+        return True
+
+    def url_of(self, row: Row, args: argparse.Namespace) -> str:
+        """Returns where to go. What was typed may be a URL or only an address; room codes are to be told apart here."""
+        text = row.url or (row.text or "").strip()
+        if row.mode != "join":
+            return f"play://*:{args.port}" if row.mode == "host" else "local://game"
+        text = text or "localhost"
+        return text if "://" in text else f"play://{text}" if ":" in text else f"play://{text}:{args.port}"
+
+    def handle(self, e: pygame.event.Event, screen: pygame.Surface) -> Row | None:
+        """Takes in one event of the keyboard or the mouse; returns the row that was chosen, if one was."""
+        row = self.rows[self.focus]
+        if e.type == pygame.KEYDOWN and e.key in (pygame.K_DOWN, pygame.K_TAB):
+            self.focus = (self.focus + 1) % len(self.rows)
+        elif e.type == pygame.KEYDOWN and e.key == pygame.K_UP:
+            self.focus = (self.focus - 1) % len(self.rows)
+        elif e.type == pygame.KEYDOWN and e.key in (pygame.K_RETURN, pygame.K_KP_ENTER):
+            if row.mode:
+                return row
+            self.focus += 1
+        elif e.type == pygame.KEYDOWN and e.key == pygame.K_BACKSPACE and row.text:
+            row.text = row.text[:-1]
+        elif e.type == pygame.TEXTINPUT and row.text is not None:
+            row.text = (row.text + e.text)[:60]
+        elif e.type in (pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN):
+            for i, other in enumerate(self.rows):
+                if self.place(i, screen).collidepoint(e.pos):
+                    self.focus = i
+                    if e.type == pygame.MOUSEBUTTONDOWN and other.text is None:
+                        return other
+        return None
+
+    def place(self, i: int, screen: pygame.Surface) -> pygame.Rect:
+        """Returns where a row stands."""
+        step = min(62, (screen.get_height() - 220) // len(self.rows))
+        return pygame.Rect((screen.get_width() - 420) // 2, 168 + i * step, 420, step - 10)
+
+    def draw(self, screen: pygame.Surface) -> None:
+        """Draws the title, the rows and the keys."""
+        center = screen.get_width() // 2
+        title, subtitle = write(self.title, 84, BRIGHT), write(self.subtitle, 24, self.accent)
+        screen.blit(title, title.get_rect(center=(center, 72)))
+        screen.blit(subtitle, subtitle.get_rect(center=(center, 124)))
+        for i, row in enumerate(self.rows):
+            self.draw_row(screen, row, self.place(i, screen), i == self.focus)
+        words = write(self.notice or self.keys, 20, WARN if self.notice else DIM)
+        screen.blit(words, words.get_rect(center=(center, screen.get_height() - 28)))
+
+    def draw_row(self, screen: pygame.Surface, row: Row, box: pygame.Rect, has_focus: bool) -> None:
+        """Draws a button, or a field with what is typed into it."""
+        screen.blit(rounded(box.size, self.accent if has_focus else LINE, 14), box)
+        screen.blit(rounded((box.width - 4, box.height - 4), PANEL, 12), box.move(2, 2))
+        label = write(row.label, 24, BRIGHT if has_focus else DIM)
+        if row.text is None:
+            screen.blit(label, (box.x + 18, box.centery - 17))
+            screen.blit(write(row.hint, 17, DIM), (box.x + 18, box.centery + 5))
+            return
+        screen.blit(label, (box.x + 18, box.centery - 8))
+        field = pygame.Rect(box.x + 142, box.y + 8, box.width - 150, box.height - 16)
+        screen.blit(rounded(field.size, NIGHT, 9), field)
+        words = write(row.text, 22, BRIGHT) if row.text else write(row.hint, 17, DIM)
+        hidden = max(0, words.get_width() - field.width + 24) if row.text else 0  # of a long text we see the end
+        screen.blit(words, (field.x + 10, field.centery - words.get_height() // 2), (hidden, 0, field.width - 20, 60))
+        if has_focus and pygame.time.get_ticks() % 1000 < 500:
+            x = field.x + 11 + (words.get_width() - hidden if row.text else 0)
+            pygame.draw.line(screen, BRIGHT, (x, field.y + 8), (x, field.bottom - 9), 2)
+
+
+# Shapes and letters are drawn too large and then shrunk, which makes their edges smooth, and kept for the next frame.
+@lru_cache(maxsize=500)
+def rounded(size: tuple[int, int], color: str, radius: int) -> pygame.Surface:
+    """Returns a rectangle with round corners."""
+    big = pygame.Surface((size[0] * 4, size[1] * 4), pygame.SRCALPHA)
+    big.fill((*pygame.Color(color)[:3], 0))  # see-through, but of the same colour: no dark edge
+    pygame.draw.rect(big, color, big.get_rect(), border_radius=radius * 4)
+    return pygame.transform.smoothscale(big, size)
+
+
+@lru_cache(maxsize=500)
+def write(text: str, size: int, color: str) -> pygame.Surface:
+    """Returns a text in pygame's own font."""
+    big = font(size * 2).render(text, True, color)
+    return pygame.transform.smoothscale(big, (big.get_width() // 2, big.get_height() // 2))
+
+
+@lru_cache
+def font(size: int) -> pygame.font.Font:
+    """Returns pygame's own font in one size."""
+    return pygame.font.Font(None, size)
+
+
+def printable(name: object) -> str:
+    """Returns the name that a peer gave itself, made fit to be drawn: it may be anything."""
+    return "".join(letter for letter in str(name) if letter.isprintable())[:20].strip() or "somebody"
+
+
+def color_of(name: str) -> str:
+    """Returns the colour of a name: the same in every window, without asking anybody."""
+    return PLAYER_COLORS[(zlib.crc32(name.encode()) >> 8) % len(PLAYER_COLORS)]

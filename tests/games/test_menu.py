@@ -1,0 +1,129 @@
+# ruff: noqa: D103 (the names of tests are their sentences)
+"""The command line and the menu that the games share, without a network."""
+
+import argparse
+import os
+
+import pygame
+import pytest
+
+import netplay as net
+from netplay.examples import _game, comets
+from netplay.examples._game import Menu, Row
+
+SIZE = (960, 540)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> pygame.Surface:
+    """Returns a window that nobody sees."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    pygame.init()
+    return pygame.display.set_mode(SIZE)
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    return _game.parse(_game.command_line("A game."), list(words))
+
+
+def press(menu: Menu, screen: pygame.Surface, *keys: int) -> Row | None:
+    chosen = None
+    for key in keys:
+        chosen = menu.handle(pygame.event.Event(pygame.KEYDOWN, key=key), screen) or chosen
+    return chosen
+
+
+def write(menu: Menu, screen: pygame.Surface, text: str) -> None:
+    for letter in text:
+        menu.handle(pygame.event.Event(pygame.TEXTINPUT, text=letter), screen)
+
+
+def test_the_command_line_says_what_to_do_or_leaves_it_to_the_menu() -> None:
+    assert parsed().mode == ""
+    assert (parsed("--serve").mode, parsed("--serve").url) == ("host", "play://*:5000")
+    assert (parsed("play://ada.example").mode, parsed("--autoplay").mode) == ("join", "alone")
+    alone = parsed("local://me?lag_ms=150")
+    assert (alone.mode, alone.url) == ("alone", "local://me?lag_ms=150")
+    assert parsed("--seed", "7").name == parsed("--seed", "7").name
+
+
+def test_a_headless_game_opens_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    monkeypatch.delenv("SDL_AUDIODRIVER", raising=False)
+    assert parsed("--headless").mode == "alone"
+    assert os.environ["SDL_VIDEODRIVER"] == "dummy"
+
+
+def test_arrows_and_enter_choose(screen: pygame.Surface) -> None:
+    menu, args = Menu("A game", "fun", "keys"), parsed()
+    row = press(menu, screen, pygame.K_RETURN)
+    assert row
+    assert row.mode == "alone"
+    row = press(menu, screen, pygame.K_DOWN, pygame.K_RETURN)
+    assert row
+    assert (row.mode, menu.url_of(row, args)) == ("host", "play://*:5000")
+    assert press(menu, screen, pygame.K_UP, pygame.K_UP, pygame.K_RETURN) is None, "from the name, Enter goes on"
+    assert menu.focus == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "url"),
+    [
+        ("", "play://localhost:5000"),
+        ("192.168.1.20", "play://192.168.1.20:5000"),
+        (" ada.example:6000 ", "play://ada.example:6000"),
+        ("play+tcp://ada.example?lag_ms=80", "play+tcp://ada.example?lag_ms=80"),
+    ],
+)
+def test_what_is_typed_becomes_a_url(screen: pygame.Surface, typed: str, url: str) -> None:
+    menu = Menu("A game", "fun", "keys")
+    press(menu, screen, pygame.K_DOWN, pygame.K_DOWN)
+    write(menu, screen, "x")
+    press(menu, screen, pygame.K_BACKSPACE)
+    write(menu, screen, typed)
+    menu.draw(screen)
+    row = press(menu, screen, pygame.K_RETURN)
+    assert row
+    assert (row.mode, menu.url_of(row, parsed())) == ("join", url)
+
+
+def test_the_mouse_chooses_and_found_games_have_their_place(screen: pygame.Surface) -> None:
+    menu = Menu("A game", "fun", "keys")
+    menu.show_found([(f"game {i}", f"play://192.168.1.{i}:5000") for i in range(9)])
+    menu.draw(screen)
+    assert len(menu.rows) == 8
+    bottoms = [menu.place(i, screen).bottom for i in range(8)]
+    assert bottoms == sorted(bottoms)
+    assert bottoms[-1] < SIZE[1] - 40
+    click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, pos=menu.place(5, screen).center, button=1)
+    row = menu.handle(click, screen)
+    assert row
+    assert menu.url_of(row, parsed()) == "play://192.168.1.1:5000"
+    menu.show_found([])
+    assert len(menu.rows) == 4
+
+
+def test_running_it_puts_the_choice_into_the_arguments(screen: pygame.Surface) -> None:
+    menu, args = Menu("A game", "fun", "keys"), parsed("--name", "Ada")
+    pygame.event.clear()
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_RETURN))
+    assert menu.run(screen, args)
+    assert (args.mode, args.url, args.name, menu.was_used) == ("alone", "local://game", "Ada", True)
+    args.mode = ""
+    pygame.event.post(pygame.event.Event(pygame.QUIT))
+    assert not menu.run(screen, args)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "gopher://ada", "play://ada:70000"])
+def test_an_address_that_is_none_brings_back_to_the_menu_with_the_reason(screen: pygame.Surface, url: str) -> None:
+    args = parsed("play://localhost")
+    args.url, args.graph = url, False
+    assert url in comets.play(screen, args)
+
+
+def test_a_port_that_is_taken_brings_back_to_the_menu_with_the_reason(screen: pygame.Surface) -> None:
+    with net.Network() as other:
+        listener = other.listen("play://127.0.0.1:0")
+        args = parsed("--serve", listener.url)
+        args.graph = False
+        assert listener.url.rpartition(":")[2] in comets.play(screen, args)
