@@ -11,6 +11,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
+CROWD_ARGS ?=
 RIVALS_ARGS ?=
 SIM_ARGS ?=
 SOAK_ARGS ?=
@@ -26,8 +27,8 @@ CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
-.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench rivals soak sim golden fuzz \
-	corpus pictures lock clean
+.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench bench-raw crowd rivals soak \
+	sim golden fuzz corpus pictures lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +73,12 @@ fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend
 bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain socket, side by side; BENCH_ARGS="--only '500*'" for a part
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
 
+bench-raw: $(EXTENSION) $(VENV)/.installed-bench ## enet://, tcp:// and udp:// beside pyenet, asyncio and a plain socket
+	$(VENV)/bin/python bench/raw.py --write
+
+crowd: $(EXTENSION) ## a thousand players in the game meadow, into docs/benchmarks.md; CROWD_ARGS="--clients 300" only prints
+	$(VENV)/bin/python bench/meadow.py $(or $(CROWD_ARGS),--write)
+
 rivals: ## netplay, ENet, renet, QUIC and, as root, TCP on bad networks: docs/rivals.md; RIVALS_ARGS=--quick only prints
 	$(CARGO) run --locked --release --quiet --manifest-path bench/rivals/Cargo.toml -- $(RIVALS_ARGS)
 
@@ -98,6 +105,8 @@ corpus: ## makes the seeds of the fuzz corpora anew
 pictures: $(EXTENSION) $(VENV)/.installed-pictures ## makes the pictures of the README anew
 	$(VENV)/bin/python docs/pictures.py
 	$(VENV)/bin/python -m netplay.examples.chats --headless --picture docs/chats.png
+	$(VENV)/bin/python -m netplay.examples.lines --headless --autoplay --seed 7 --bots 2 --ticks 47 --picture docs/lines.png
+	$(VENV)/bin/python -m netplay.examples.meadow --headless --autoplay --seed 7 --bots 150 --seconds 12 --picture docs/meadow.png
 
 lock: $(VENV)/.installed ## pins the newest versions of the tools in requirements/*.txt
 	for name in dev pygame bench pictures; do \

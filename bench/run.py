@@ -22,10 +22,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from codec import section
 from layer import COMMANDS, is_there, layer_figures
 from pairs import MeasurementError, run_pair
 from plans import Crowd, Echo, Flood, Plan
-from table import CONTENDERS, Results, aligned, markdown
+from raw import section_of as raw_section
+from table import CONTENDERS, MEADOW, Results, aligned, markdown, section_of
 from targets import targets
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -59,7 +61,7 @@ The bare loops send and receive the same payloads without any protocol.
 A share is of one core, by the server's process, all its threads; 0.1 is a tenth.
 What a connection costs is counted in the allocator, in simulated time, without sockets.
 
-## The machine
+{meadow}## The machine
 
 {facts}
 
@@ -84,7 +86,8 @@ netplay encrypts and authenticates every packet; the others send plain text.
   The server's CPU is that of all its threads, in the program and in the kernel.
   *waiting* means a server that blocks until something arrives or is to be sent.
   *at {frames} frames* means one that looks {frames} times a second, as a game does; over TCP they serve as they go.
-"""
+
+{codec}"""
 
 
 def main() -> int:
@@ -118,12 +121,15 @@ def main() -> int:
         layer=layer,
         commands=" and ".join(f"`cargo run --release -p netplay-io --example {' '.join(words)}`" for words in COMMANDS),
         facts=_facts(load),
+        codec=section(1 if options.quick else 30),
+        meadow=section_of(PAGE.read_text(encoding="utf-8"), MEADOW) if PAGE.exists() else "",
         **{name: getattr(crowd, name) for name in ("down", "up", "clients", "hz", "sockets", "frames")},
     )
     print(table)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(page, encoding="utf-8")
+        old = options.out.read_text(encoding="utf-8") if options.out.exists() else ""
+        options.out.write_text(page + (f"\n{raw_section(old)}" if raw_section(old) else ""), encoding="utf-8")
         _say(f"written to {options.out}")
     return 0
 

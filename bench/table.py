@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
@@ -9,7 +10,7 @@ from typing import Final
 
 from plans import Crowd, Echo, Flood, Outcome, Plan
 
-__all__ = ["CONTENDERS", "Results", "aligned", "markdown", "values"]
+__all__ = ["CONTENDERS", "MEADOW", "Results", "aligned", "compared", "markdown", "section_of", "values"]
 
 CONTENDERS: Final = {
     "netplay": "netplay",
@@ -20,6 +21,9 @@ CONTENDERS: Final = {
     "udp": "UDP socket",
 }
 """Their modules are `with_` and the key; the order is that of the columns."""
+
+MEADOW: Final = "## A thousand players in one meadow"
+"""The part of the page that `meadow.py` writes."""
 
 _NONE: Final = "-"
 
@@ -61,6 +65,19 @@ def markdown(results: list[Results]) -> str:
             shown = [row.show(_middle(row, found[name])) if name in found else _NONE for name in CONTENDERS]
             ratios = [_NONE if row.is_share else _ratio(found.get("netplay"), found.get(name)) for name in others]
             lines.append([f"{result.name}: {row.name}", *shown, *ratios])
+    return aligned(lines)
+
+
+def compared(results: list[Results], names: dict[str, str]) -> str:
+    """Returns the table of two contenders, with the ratio of the first by the second."""
+    ours, theirs = names
+    lines = [["", *names.values(), "ratio"]]
+    for result in results:
+        for row in _rows(result.plan):
+            found = values(result, row.name)
+            shown = [row.show(_middle(row, found[name])) for name in names]
+            ratio = _NONE if row.is_share else _ratio(found[ours], found[theirs])
+            lines.append([f"{result.name}: {row.name}", *shown, ratio])
     return aligned(lines)
 
 
@@ -144,3 +161,9 @@ def _percent(share: float) -> str:
     if share == 0:
         return "0"
     return "under 0.01 %" if 0 < share < 0.0001 else f"{share * 100:.2f} %"
+
+
+def section_of(page: str, heading: str) -> str:
+    """Returns what stands on a page under a heading, up to the next one; nothing if there is no such heading."""
+    found = re.search(rf"^{re.escape(heading)}$.*?(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    return found.group() if found else ""

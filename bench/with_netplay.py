@@ -9,6 +9,12 @@ from clocks import Beat, Stopwatch, delay_of, stamped, turns
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, Network
 from plans import BATCH, END, GO, SECOND, Crowd, Echo, Flood, Line, Outcome
 
+URL = "play://127.0.0.1:0"
+"""Where everything listens; what speaks another protocol measures with another one."""
+
+HELLO: bytes | None = None
+"""What a client of a crowd says first, where the server does not know of it otherwise."""
+
 MAX_QUEUED = 1 << 20  # bytes that are not acknowledged yet; with more than that a source waits
 
 
@@ -16,7 +22,7 @@ def echo_server(plan: Echo, line: Line) -> Outcome:
     """Sends everything back."""
     timeout = 1.0 if plan.is_waiting else 0.0
     with Network() as network:
-        line.tell(network.listen("play://127.0.0.1:0").url)
+        line.tell(network.listen(URL).url)
         while True:
             for event in network.get(timeout):
                 if event.what is NETWORK_DATA_IN:
@@ -31,7 +37,7 @@ def echo_client(plan: Echo, line: Line) -> Outcome:
     data, times = bytes(plan.size), []
     with Network() as network:
         peer = network.connect(line.hear())
-        _wait_for_connections(network, 1)
+        wait_for_connections(network, 1)
         for _ in range(plan.warm_up + plan.count):
             sent = perf_counter_ns()
             peer.send(data)
@@ -48,7 +54,7 @@ def flood_sink(plan: Flood, line: Line) -> Outcome:
         return _flood_sink_with_pygame(plan, line)
     watch, count = Stopwatch(), 0
     with Network() as network:
-        line.tell(network.listen("play://127.0.0.1:0").url)
+        line.tell(network.listen(URL).url)
         while True:
             for event in network.get(1.0):
                 if event.what is NETWORK_DATA_IN:
@@ -67,7 +73,7 @@ def _flood_sink_with_pygame(plan: Flood, line: Line) -> Outcome:
     pygame.display.init()
     watch, count = Stopwatch(), 0
     with Network() as network:
-        line.tell(network.listen("play://127.0.0.1:0").url)
+        line.tell(network.listen(URL).url)
         while True:
             network.poll(1.0)
             for event in pygame.event.get():
@@ -86,7 +92,7 @@ def flood_source(plan: Flood, line: Line) -> Outcome:
     data, sent = bytes(plan.size), 0
     with Network() as network:
         peer = network.connect(line.hear())
-        _wait_for_connections(network, 1)
+        wait_for_connections(network, 1)
         for seconds, mark in ((plan.warm_up, GO), (plan.seconds, END)):
             sent, until = 0, perf_counter_ns() + round(seconds * SECOND)
             while perf_counter_ns() < until:
@@ -107,8 +113,8 @@ def crowd_server(plan: Crowd, line: Line) -> Outcome:
     """Sends to all at a steady rate, and hears them."""
     received = 0
     with Network() as network:
-        line.tell(network.listen("play://127.0.0.1:0", max_peers=plan.clients).url)
-        _wait_for_connections(network, plan.clients)
+        line.tell(network.listen(URL, max_peers=plan.clients).url)
+        wait_for_connections(network, plan.clients)
         line.tell("ready")
         beat = Beat(plan, line.hear())
         while not beat.is_over():
@@ -136,7 +142,10 @@ def crowd_clients(plan: Crowd, line: Line) -> Outcome:
             # of them in one call, as it never could to real players.
             network = networks[number % plan.sockets]
             peers.append(network.connect(url))
-            _wait_for_connections(network, 1)
+            wait_for_connections(network, 1)
+            if HELLO is not None:
+                peers[-1].send(HELLO)
+                network.get()
         line.tell("ready")
         for turn in turns(plan, line.hear()):
             for number in turn:
@@ -152,6 +161,7 @@ def crowd_clients(plan: Crowd, line: Line) -> Outcome:
     return {"sent": sent, "delays": delays}
 
 
-def _wait_for_connections(network: Network, count: int) -> None:
+def wait_for_connections(network: Network, count: int) -> None:
+    """Waits until so many more are connected."""
     while count:
         count -= sum(event.what is NETWORK_CONNECTED for event in network.get(1.0))

@@ -23,11 +23,14 @@ Network events arrive in the pygame event queue beside the key presses:
 
 | module | noun |
 |---|---|
-| `_network` | `Network`: listen, connect, send, poll, get, on, ban, close |
+| `_network` | `Network`: listen, connect, send, recv, poll, get, on, ban, close |
 | `_core` | `Peer`, `Listener`, `Event`, and all the work; written in Rust |
 | `_events` | the type of our pygame events, and what can have happened |
 | `_errors` | the exceptions, with their tree |
-| `_codec` | plain values to bytes and back |
+| `_kinds` | what an object travels as, and who makes the bytes |
+| `_codec`, `_pygame_values` | plain values to bytes and back |
+| `_messages`, `_schema` | `message`: classes whose objects travel; what their annotations say |
+| `_compact` | `Float`, `Angle`, `Int`, `Flags`: fields of a few bits |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_netgraph` | `NetGraph`: how the connection is doing, drawn over the game |
 | `_pygame` | the bridge to pygame's queue |
@@ -37,6 +40,7 @@ The functions here are the methods of one `Network` that is made for you. Making
 """
 
 from . import sync as sync
+from ._compact import Angle, Flags, Float, Int, Limit
 from ._core import Event, Listener, Peer, __version__
 from ._errors import (
     BadURL,
@@ -59,6 +63,7 @@ from ._events import (
     NETWORK_WAKE,
     What,
 )
+from ._messages import message
 from ._netgraph import NetGraph
 from ._network import Network
 from ._trust import forget
@@ -71,9 +76,14 @@ __all__ = [
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_WAKE",
+    "Angle",
     "BadURL",
     "Error",
     "Event",
+    "Flags",
+    "Float",
+    "Int",
+    "Limit",
     "ListenFailed",
     "Listener",
     "MessageTooLarge",
@@ -93,9 +103,12 @@ __all__ = [
     "connect",
     "forget",
     "get",
+    "limit",
     "listen",
+    "message",
     "on",
     "poll",
+    "recv",
     "send",
     "stats",
     "unban",
@@ -106,9 +119,11 @@ _default = Network()
 listen = _default.listen
 connect = _default.connect
 send = _default.send
+recv = _default.recv
 poll = _default.poll
 get = _default.get
 on = _default.on
+limit = _default.limit
 ban = _default.ban
 unban = _default.unban
 bans = _default.bans

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
+import logging
 import math
 import sys
 import time
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable
 from os import PathLike
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from . import _codec, _core, _trust
+from . import _codec, _core, _kinds, _messages, _trust
 from ._core import Event, Listener, Peer
 from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED
 from ._tickets import Ticket
@@ -46,6 +47,11 @@ _LINGER: Final = 0.5
 _MAX_LINGER_AT_EXIT: Final = 1.0
 """How many seconds all networks together may keep a program that ends."""
 
+_IDLE: Final = 30.0
+"""How many seconds nothing passes before a connection is closed that was made for a message to a URL."""
+
+_log = logging.getLogger("netplay")
+_has_warned_of_enet = False
 _all_networks: weakref.WeakSet[Network] = weakref.WeakSet()
 
 
@@ -72,11 +78,11 @@ class Network(_core.Network):
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         """Makes the core's part; arguments are those of a subclass."""
-        return super().__new__(cls, _codec.encode, _codec.decode)
+        return super().__new__(cls, _kinds.packers, _codec.encode, _codec.decode, _kinds.unpack)
 
     def __init__(self) -> None:
         """Makes a network with nothing in it; starts no thread and opens no socket yet."""
-        self._handlers: dict[int, Callable[[Event], object]] = {}
+        self._handlers: dict[int | type, Callable[[Event], object]] = {}  # by channel and by typed message
         self._listener_callbacks: dict[int, Callbacks] = {}
         self._peer_callbacks: dict[int, Callbacks] = {}
         self._tickets: dict[int, Ticket] = {}
@@ -110,7 +116,10 @@ class Network(_core.Network):
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
                 port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
                 (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as
-                `?lag_ms=80&loss_pct=5` simulate a bad network.
+                `?lag_ms=80&loss_pct=5` simulate a bad network. For programs that do not use netplay: `tcp://` (a bare
+                stream of bytes), `udp://` (bare datagrams; whoever sends one is a peer, and forgotten after 30 s of
+                silence) and `enet://` (ENet 1.3; `?throttle=1` leaves its packet throttle on). These are not
+                encrypted, `name` and `version` mean nothing there, and what arrives is bytes.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
             name: Our name, told to those who come; at most 64 bytes of UTF-8.
@@ -146,7 +155,8 @@ class Network(_core.Network):
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
-                already; or `certificate` cannot be used.
+                already; `certificate` cannot be used; or one of these is given for what has no such thing (`tcp://` and
+                the like).
 
         Example:
             >>> import netplay
@@ -155,6 +165,7 @@ class Network(_core.Network):
             ...     listener.url.startswith("play://127.0.0.1:")
             True
         """
+        _warn_of_no_secrets(url)
         listener = self._listen(
             url,
             name=name,
@@ -197,6 +208,8 @@ class Network(_core.Network):
                 `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
                 alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
                 `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
+                `tcp://`, `udp://` and `enet://` as for `listen()`; a `udp://` peer is connected at once, whoever is
+                there.
             on_connect: Called inside poll() or get() with the peer when it is connected.
             on_lost: Called so with the peer and a reason, once, when it is gone for good or could not be reached.
             name: Our name, told to the other side; at most 64 bytes of UTF-8.
@@ -219,7 +232,8 @@ class Network(_core.Network):
         Raises:
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
-            ValueError: A name or version is too long, `send_rate` is below 1, or `copies` or `grace` is not 0 or more.
+            ValueError: A name or version is too long; `send_rate` is below 1; `copies` or `grace` is not 0 or more; or
+                a password, a rate or `resume` is given for what has no such thing (`tcp://` and the like).
 
         Example:
             >>> import netplay
@@ -227,6 +241,7 @@ class Network(_core.Network):
             ...     client.connect("local://docs-nobody").state
             'connecting'
         """
+        _warn_of_no_secrets(url)
         ticket = None if resume is None else Ticket(resume, url)
         peer = self._connect(
             url,
@@ -244,6 +259,12 @@ class Network(_core.Network):
         self._peer_callbacks[peer.id] = (on_connect, on_lost)
         if ticket is not None:
             self._tickets[peer.id] = ticket
+        return peer
+
+    def _connect_for_now(self, url: str) -> Peer:
+        """Connects because something was sent to a URL; the connection is closed again when nothing passes."""
+        peer = self.connect(url)
+        self._close_when_idle(peer, _IDLE)
         return peer
 
     def poll(self, timeout: float = 0.0) -> int:
@@ -300,18 +321,21 @@ class Network(_core.Network):
         """
         return self._collect(_MAX_EVENTS, timeout)
 
-    def on(self, channel: int) -> Callable[[Handler], Handler]:
-        """Makes a function the handler of a channel: poll() and get() call it instead of handing out the event.
+    def on(self, what: int | type) -> Callable[[Handler], Handler]:
+        """Makes a function the handler of a channel, or of a typed message on any channel.
+
+        poll() and get() call it instead of handing out the event. The handler of a type goes before that of a channel.
 
         Args:
-            channel: 0 to 255. A later handler of the same channel takes the place of the earlier one.
+            what: 0 to 255, or a class that is a `netplay.message`. A later handler of the same takes the place of the
+                earlier one.
 
         Returns:
             A decorator that returns the function as it is. The function is called with the event.
 
         Raises:
             ValueError: The channel is not 0 to 255.
-            TypeError: The channel is no int.
+            TypeError: It is neither an int nor a typed message.
 
         Example:
             >>> import netplay
@@ -326,10 +350,12 @@ class Network(_core.Network):
             ...         _ = server.get(timeout=5)
             Ada says hello
         """
-        number = self._watch(channel, True)
+        if isinstance(what, type) and not _messages.is_message(what):
+            raise TypeError(f"{what.__qualname__} is no typed message; decorate it with @netplay.message first")
+        key: int | type = what if isinstance(what, type) else self._watch(what, True)
 
         def register(handler: Handler) -> Handler:
-            self._handlers[number] = handler
+            self._handlers[key] = handler
             return handler
 
         return register
@@ -406,12 +432,67 @@ class Network(_core.Network):
         """
         return dict(self._bans())
 
+    def limit(
+        self,
+        *,
+        depth: int = 100,
+        elements: int = 1_000_000,
+        length: int = 16 * 1024 * 1024,
+        int_bytes: int = 1024,
+        bad_messages: int = 0,
+    ) -> None:
+        """Sets what one message that is sent or arrives may be; what is not given has its default again.
+
+        With the defaults one message takes less than a hundred megabytes, whatever is in it. A peer that sends more
+        than this, or what cannot be read at all, is closed with the reason "bad data". Typed messages are held against
+        the defaults when they are sent.
+
+        Args:
+            depth: How many lists, dicts and so on may be inside each other, 1 to 100. A tuple or set counts two.
+            elements: How many numbers, texts, lists, keys and so on there may be in all. A set, a datetime, a Vector2
+                and so on counts ten: that is how long one takes.
+            length: How many bytes a str or bytes inside a value may have.
+            int_bytes: How many bytes an int of more than 64 bits may have, at most 1,024.
+            bad_messages: How many such messages a peer may send and stay; they are dropped, and
+                `peer.stats()["bad_messages"]` counts them.
+
+        Raises:
+            ValueError: One of them is out of range.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as server, netplay.Network() as client:
+            ...     server.limit(elements=1000, bad_messages=3)
+            ...     _ = server.listen("local://docs-limit")
+            ...     peer = client.connect("local://docs-limit")
+            ...     peer.send([0] * 1000) and peer.send([0] * 10)
+            ...     for _ in range(2):
+            ...         for event in server.get(timeout=5):
+            ...             print(event.what)
+            True
+            NETWORK_CONNECTED
+            NETWORK_DATA_IN
+        """
+        if not 8 < int_bytes <= 1024:
+            raise ValueError(f"int_bytes is {int_bytes}, it may be 9 to 1024")
+        for name, value, least in (("elements", elements, 1), ("length", length, 1), ("bad_messages", bad_messages, 0)):
+            if value < least:
+                raise ValueError(f"{name} is {value}, it must be at least {least}")
+        self._limit(
+            depth=max(depth, 0),
+            elements=elements,
+            length=length,
+            int_length=int_bytes,
+            bad_messages=bad_messages,
+        )
+
     def stats(self) -> dict[str, int]:
         """Returns what this network counts.
 
         Returns:
-            A dict: "events_waiting", "bans", "closed_for_bad_data" (peers, since the first listen or connect), and
-            "polls_blocked" (calls of poll() that could hand out nothing because the game blocks the event type).
+            A dict: "events_waiting", "bans", "closed_for_bad_data" (peers, since the first listen or connect),
+            "messages_refused" (of a type that this side does not have, or not so), and "polls_blocked" (calls of poll()
+            that could hand out nothing because the game blocks the event type).
 
         Raises:
             Nothing.
@@ -486,7 +567,7 @@ class Network(_core.Network):
             while self._pending and len(out) < limit:
                 event = self._pending.popleft()
                 if event.what is NETWORK_DATA_IN:
-                    handler = self._handlers.get(event.channel)
+                    handler = self._handlers.get(type(event.data)) or self._handlers.get(event.channel)
                     if handler is not None:
                         handler(event)
                         continue
@@ -525,6 +606,13 @@ class Network(_core.Network):
     def _put_back(self, events: list[Event]) -> None:
         """Keeps events that could not be handed out; they come first next time."""
         self._ready[:0] = events
+
+
+def _warn_of_no_secrets(url: str) -> None:
+    global _has_warned_of_enet
+    if url.startswith("enet://") and not _has_warned_of_enet:
+        _has_warned_of_enet = True
+        _log.warning("enet:// is unencrypted: anybody on the way can read and change what is said there")
 
 
 def _at_least_zero(value: int, name: str) -> int:

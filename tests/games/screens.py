@@ -5,8 +5,11 @@ Xvfb (Debian's package `xvfb`) keeps its screen in a file if asked to, as an X w
 
 import os
 import select
+import shutil
+import signal
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pygame
@@ -55,3 +58,24 @@ class Screen:
         """Switches it off."""
         self.process.terminate()
         self.process.wait(10)
+
+
+@pytest.fixture
+def screen(tmp_path: Path) -> Iterator[Screen]:
+    """Returns a virtual screen, or skips with the reason; in CI there must be one."""
+    if shutil.which("Xvfb") is None:
+        reason = "no Xvfb on this machine (Debian: apt install xvfb), so no real windows were opened"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    screen = Screen(tmp_path)
+    yield screen
+    screen.close()
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Lets programs hear Ctrl-C even if we were started by a shell's `&`, which makes us and them deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -1,18 +1,17 @@
-# ruff: noqa: D103 (the names of tests are their sentences)
+# ruff: noqa: D103, F811 (the names of tests are their sentences; fixtures are imported, and then arguments)
 """The examples in real windows on a virtual screen. The pictures stay in out/, for a person to look at."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pygame
 import pytest
-from screens import Screen
+from screens import Screen, ctrl_c, screen  # noqa: F401
 
 from netplay.examples import _comets_picture, _game, chat, chats
 
@@ -20,27 +19,6 @@ ROOT = Path(__file__).parents[2]
 LEFT = pygame.Rect(*chats.POSITIONS[0], chat.WIDTH, chat.HEIGHT)
 ARRIVED = "Every line has arrived everywhere."
 RIGHT = pygame.Rect(*chats.POSITIONS[1], chat.WIDTH, chat.HEIGHT)
-
-
-@pytest.fixture
-def screen(tmp_path: Path) -> Iterator[Screen]:
-    """Returns a virtual screen, or skips with the reason; in CI there must be one."""
-    if shutil.which("Xvfb") is None:
-        reason = "no Xvfb on this machine (Debian: apt install xvfb), so no real windows were opened"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    screen = Screen(tmp_path)
-    yield screen
-    screen.close()
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Lets programs hear Ctrl-C even if we were started by a shell's `&`, which makes us and them deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def count(picture: pygame.Surface, area: pygame.Rect, color: str) -> int:

@@ -13,7 +13,19 @@ from conftest import Pair, only, wait_for
 import netplay
 from netplay import Event, Listener, NetGraph, Network, Peer, _core
 
-MODULES = ["_codec", "_errors", "_events", "_netgraph", "_network", "_play", "_pygame", "_trust", "sync"]
+MODULES = [
+    "_codec",
+    "_errors",
+    "_events",
+    "_kinds",
+    "_netgraph",
+    "_network",
+    "_play",
+    "_pygame",
+    "_tickets",
+    "_trust",
+    "sync",
+]
 
 
 def public(thing: object) -> list[str]:

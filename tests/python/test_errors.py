@@ -86,9 +86,9 @@ def test_a_peer_of_another_network_is_refused(pair: Pair) -> None:
         pair.client.send("x", exclude=pair.to_client)
 
 
-def test_a_url_nobody_is_connected_by_says_to_connect(pair: Pair) -> None:
-    with pytest.raises(netplay.NotConnected, match=r'call connect\("play://elsewhere:5000"\) first'):
-        pair.client.send("x", to="play://elsewhere:5000")
+def test_a_url_nobody_is_connected_by_cannot_be_left_out(pair: Pair) -> None:
+    with pytest.raises(netplay.NotConnected, match=r'no peer has the url "play://elsewhere:5000"'):
+        pair.client.send("x", exclude="play://elsewhere:5000")
 
 
 @pytest.mark.parametrize("wrong", [5, 1.5, object(), [5], [None]])
@@ -103,7 +103,7 @@ def test_to_and_exclude_must_be_peers(pair: Pair, wrong: object) -> None:
     [
         ("localhost:5000", "scheme"),
         ("http://localhost", "scheme"),
-        ("tcp://localhost:1", "not there yet"),
+        ("room://ABC", "not there yet"),
         ("play://localhost:70000", "port"),
         ("play://localhost:5000/path", "path"),
         ("play://localhost?lag=5", "query option"),

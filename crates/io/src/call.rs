@@ -108,10 +108,14 @@ impl Driver {
 
     /// Says where a call goes. May be said again when a name leads elsewhere by now.
     pub(crate) fn found(&mut self, now: Timestamp, id: PeerId, remote: &Remote, rouse: &Rouse) {
-        let Some(Peer { slot, .. }) = self.peers.get(&id) else {
+        let Some(Peer { slot, line, .. }) = self.peers.get(&id) else {
             return;
         };
         let slot = *slot;
+        if let (Line::Guest(guest), Remote::Ip(addresses)) = (line, remote) {
+            let guest = *guest;
+            return self.found_foreign(now, slot, guest, addresses);
+        }
         let path = match remote {
             Remote::Local(number) => self.local_path(slot, *number, rouse),
             Remote::Ip(_) => None,
@@ -133,22 +137,7 @@ impl Driver {
                     Remote::Ip(addresses) => slot.found(now, connection, addresses),
                 });
             }
-        }
-    }
-
-    /// Ends a call for a failure found by this side.
-    pub(crate) fn abort(&mut self, now: Timestamp, id: PeerId, reason: Reason, detail: &str) {
-        match self.peers.get(&id) {
-            Some(Peer {
-                slot,
-                line: Line::Connection(connection),
-                ..
-            }) => {
-                let (slot, connection) = (*slot, *connection);
-                self.contained(slot, |slot| slot.endpoint.abort(now, connection, reason, detail));
-            }
-            Some(_) => self.fail(id, reason, detail),
-            None => {}
+            (Line::Guest(_), _) => {}
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use netplay_proto::{
@@ -13,6 +14,9 @@ use netplay_proto::{
 };
 
 use crate::error::Error;
+use crate::fleeting::Fleeting;
+use crate::foreign::courier::Courier;
+use crate::foreign::{Foreign, GuestId, Watch};
 use crate::keys::generate_key;
 use crate::places::Place;
 use crate::slot::{Look, Next, Slot};
@@ -29,6 +33,14 @@ const LOCAL_ROUNDS: usize = 4;
 pub(crate) struct Driver {
     pub(crate) slots: BTreeMap<SlotId, Slot>,
     pub(crate) peers: BTreeMap<PeerId, Peer>,
+    /// What speaks something else, numbered as the slots are.
+    pub(crate) foreign: BTreeMap<SlotId, Foreign>,
+    /// Sends single datagrams that need no peer.
+    pub(crate) courier: Courier,
+    /// Peers to close when nothing has passed for a while.
+    pub(crate) fleeting: Fleeting,
+    /// How often the game has taken events.
+    pub(crate) takes: u64,
     /// The last number given to a peer, a listener or a slot.
     pub(crate) last_number: u64,
     /// Events that no endpoint can tell: the peers of one that failed, and calls that never began.
@@ -62,6 +74,8 @@ pub(crate) struct Peer {
 pub(crate) enum Line {
     /// The connection has begun.
     Connection(ConnectionId),
+    /// It is a guest of an engine that speaks something else.
+    Guest(GuestId),
     /// The call waits for its key to be made from the password, and the messages wait with it.
     Waiting {
         connect: Box<Connect>,
@@ -102,7 +116,18 @@ impl Driver {
             }
             next.has_more |= round + 1 == LOCAL_ROUNDS;
         }
+        let ids: Vec<SlotId> = self.foreign.keys().copied().collect();
+        for id in ids {
+            if let Some(foreign_next) = self.contained_foreign(id, |foreign| foreign.engine_mut().drive(now, look)) {
+                next = next.and(foreign_next);
+            }
+        }
+        next = next.and(Next {
+            at: self.close_idle(now),
+            ..Next::default()
+        });
         self.remove_closed_slots();
+        self.remove_done_foreign();
         for slot in self.slots.values_mut() {
             self.sockets_version += u64::from(std::mem::take(&mut slot.has_new_sockets));
         }
@@ -117,11 +142,17 @@ impl Driver {
                 .values()
                 .map(|slot| slot.endpoint.events_waiting())
                 .sum::<usize>()
+            + self
+                .foreign
+                .values()
+                .map(|foreign| foreign.engine().events_waiting())
+                .sum::<usize>()
     }
 
     /// Appends at most `max` events to `out` and returns how many.
     pub(crate) fn take(&mut self, now: Timestamp, max: usize, out: &mut Vec<PeerEvent>) -> usize {
         let before = out.len();
+        self.takes += 1;
         while out.len() - before < max
             && let Some(event) = self.own_events.pop_front()
         {
@@ -131,8 +162,21 @@ impl Driver {
             .slots
             .range((std::ops::Bound::Excluded(self.took_last), std::ops::Bound::Unbounded));
         let up_to = self.slots.range(..=self.took_last);
-        let ids: Vec<SlotId> = after.chain(up_to).map(|(id, _)| *id).collect();
+        let mut ids: Vec<SlotId> = after.chain(up_to).map(|(id, _)| *id).collect();
+        if !self.foreign.is_empty() {
+            ids.extend(self.foreign.keys());
+            ids.sort();
+            let first = ids.partition_point(|id| *id <= self.took_last);
+            ids.rotate_left(first);
+        }
         for id in ids {
+            while self.foreign.contains_key(&id) && out.len() - before < max {
+                let Some(event) = self.take_foreign(id) else {
+                    break;
+                };
+                self.took_last = id;
+                out.extend(event);
+            }
             while out.len() - before < max {
                 let Some(Some((connection, event))) = self.contained(id, |slot| slot.endpoint.poll_event()) else {
                     break;
@@ -230,6 +274,15 @@ impl Driver {
                 self.contained(slot, |slot| slot.close_connection(now, connection, detail));
                 true
             }
+            Some(Peer {
+                slot,
+                line: Line::Guest(guest),
+                ..
+            }) => {
+                let (slot, guest) = (*slot, *guest);
+                self.end_foreign(now, slot, guest, (Reason::Closed, detail, true));
+                true
+            }
             Some(_) => {
                 self.fail(id, Reason::Closed, detail);
                 true
@@ -250,6 +303,15 @@ impl Driver {
                 self.contained(slot, |slot| slot.endpoint.abort(now, connection, reason, detail));
                 true
             }
+            Some(Peer {
+                slot,
+                line: Line::Guest(guest),
+                ..
+            }) => {
+                let (slot, guest) = (*slot, *guest);
+                self.end_foreign(now, slot, guest, (reason, detail, false));
+                true
+            }
             Some(_) => {
                 self.fail(id, reason, detail);
                 true
@@ -265,6 +327,7 @@ impl Driver {
         for id in ids {
             self.contained(id, |slot| slot.endpoint.ban(now, ban, until));
         }
+        self.tell_bans(now);
         Ok(())
     }
 
@@ -273,13 +336,20 @@ impl Driver {
         for slot in self.slots.values_mut() {
             slot.endpoint.unban(now, ban);
         }
-        self.bans.remove(now, ban)
+        let is_lifted = self.bans.remove(now, ban);
+        self.tell_bans(now);
+        is_lifted
     }
 
     /// Returns the bans, and how long each will last; None for good.
-    pub(crate) fn bans(&self, now: Timestamp) -> Vec<(Ban, Option<Duration>)> {
+    pub(crate) fn bans_left(&self, now: Timestamp) -> Vec<(Ban, Option<Duration>)> {
         let bans = self.bans.iter(now);
         bans.map(|(ban, until)| (ban, until.map(|until| until - now))).collect()
+    }
+
+    /// Returns the bans.
+    pub(crate) fn bans(&self) -> &Bans {
+        &self.bans
     }
 
     /// Says goodbye to a listener's peers and takes no more; false if it is closed.
@@ -289,7 +359,7 @@ impl Driver {
             .iter()
             .find(|(_, slot)| slot.listener == Some(listener) && !slot.is_closing);
         let Some(id) = found.map(|(id, _)| *id) else {
-            return false;
+            return self.close_foreign_listener(now, listener);
         };
         self.close_slot(now, id);
         true
@@ -300,6 +370,10 @@ impl Driver {
         let ids: Vec<SlotId> = self.slots.keys().copied().collect();
         for id in ids {
             self.close_slot(now, id);
+        }
+        let ids: Vec<SlotId> = self.foreign.keys().copied().collect();
+        for id in ids {
+            self.close_foreign(now, id);
         }
     }
 
@@ -313,26 +387,35 @@ impl Driver {
         for id in ids {
             self.contained(id, |slot| slot.hurry(now));
         }
+        let ids: Vec<SlotId> = self.foreign.keys().copied().collect();
+        for id in ids {
+            self.contained_foreign(id, |foreign| foreign.engine_mut().hurry(now));
+        }
     }
 
     /// Returns true when everything was closed and everybody has been said goodbye to.
     pub(crate) fn is_done(&mut self) -> bool {
-        self.slots.values_mut().all(Slot::is_done)
+        self.slots.values_mut().all(Slot::is_done) && self.foreign.values().all(|foreign| foreign.engine().is_done())
     }
 
     /// Returns true if something may be waiting to be sent.
     pub(crate) fn has_output(&self) -> bool {
         self.slots.values().any(|slot| slot.endpoint.has_output())
+            || self.foreign.values().any(|foreign| foreign.engine().has_output())
     }
 
     /// Returns true while a closed listener still holds its sockets.
     pub(crate) fn is_letting_go(&self) -> bool {
         self.slots.values().any(|slot| slot.is_closing && slot.has_sockets())
+            || self.foreign.values().any(Foreign::is_letting_go)
     }
 
     /// Forgets everything and closes every socket.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
+        self.foreign.clear();
+        self.courier = Courier::default();
+        self.fleeting.clear();
         self.peers.clear();
         self.own_events.clear();
         self.sockets_version += 1;
@@ -341,8 +424,10 @@ impl Driver {
     /// Returns the numbers of a peer, None if it has ended.
     pub(crate) fn peer_stats(&self, id: PeerId) -> Option<PeerStats> {
         let peer = self.peers.get(&id)?;
-        let Line::Connection(connection) = peer.line else {
-            return Some(PeerStats::default());
+        let connection = match peer.line {
+            Line::Connection(connection) => connection,
+            Line::Guest(guest) => return self.foreign_stats(peer.slot, guest),
+            Line::Waiting { .. } => return Some(PeerStats::default()),
         };
         let slot = self.slots.get(&peer.slot)?;
         let path = slot.endpoint.connection_path(connection);
@@ -350,6 +435,7 @@ impl Driver {
             connection: slot.endpoint.connection_stats(connection)?,
             transport: path.map_or("", |path| slot.transport(path)),
             address: path.map_or_else(String::new, |path| path.remote.to_string()),
+            is_encrypted: true,
         })
     }
 
@@ -369,7 +455,11 @@ impl Driver {
 
     /// Returns which listener a peer came in by.
     pub(crate) fn peer_listener(&self, id: PeerId) -> Option<ListenerId> {
-        self.slots.get(&self.peers.get(&id)?.slot)?.listener
+        let slot = self.peers.get(&id)?.slot;
+        match self.slots.get(&slot) {
+            Some(slot) => slot.listener,
+            None => self.foreign.get(&slot)?.listener(),
+        }
     }
 
     /// Returns the numbers of a listener, None if it is closed.
@@ -377,7 +467,10 @@ impl Driver {
         let slot = self
             .slots
             .values()
-            .find(|slot| slot.listener == Some(listener) && !slot.is_closing)?;
+            .find(|slot| slot.listener == Some(listener) && !slot.is_closing);
+        let Some(slot) = slot else {
+            return self.foreign_listener_stats(listener);
+        };
         Some(ListenerStats {
             endpoint: slot.endpoint.stats(),
             peers: slot.peers.len(),
@@ -391,15 +484,22 @@ impl Driver {
         self.sockets_version
     }
 
-    /// Returns every socket of every slot.
-    pub(crate) fn sockets(&self) -> impl Iterator<Item = &Socket> {
-        self.slots.values().flat_map(Slot::sockets)
-    }
-
-    /// Returns what else is to be watched: something to read there means something to do.
-    #[cfg(unix)]
-    pub(crate) fn watches(&self) -> impl Iterator<Item = &std::sync::Arc<std::os::fd::OwnedFd>> {
-        self.slots.values().filter_map(Slot::streams).map(Streams::watch)
+    /// Returns everything that can tell of something to read.
+    pub(crate) fn watches(&self) -> Vec<Watch> {
+        let sockets = self.slots.values().flat_map(Slot::sockets);
+        let own = sockets.filter_map(|socket| match socket {
+            Socket::Udp(udp) => Some(Watch::Udp(Arc::clone(udp))),
+            Socket::Local(_) => None,
+        });
+        let mut watches: Vec<Watch> = own.chain(self.foreign.values().flat_map(Foreign::watches)).collect();
+        #[cfg(unix)]
+        watches.extend(
+            self.slots
+                .values()
+                .filter_map(Slot::streams)
+                .map(|streams| Watch::Poll(Arc::clone(streams.watch()))),
+        );
+        watches
     }
 
     /// Takes one peer whose name is to be resolved again.
@@ -412,11 +512,16 @@ impl Driver {
 
     /// Ends a peer that no endpoint can speak for.
     pub(crate) fn fail(&mut self, id: PeerId, reason: Reason, detail: &str) {
+        let listener = self.peer_listener(id);
+        self.fail_of(id, listener, reason, detail);
+    }
+
+    /// Ends a peer of this listener that no endpoint can speak for.
+    pub(crate) fn fail_of(&mut self, id: PeerId, listener: Option<ListenerId>, reason: Reason, detail: &str) {
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };
         let slot = self.slots.get_mut(&peer.slot);
-        let listener = slot.as_ref().and_then(|slot| slot.listener);
         if let (Line::Connection(connection), Some(slot)) = (peer.line, slot) {
             slot.peers.remove(&connection);
         }
@@ -483,8 +588,6 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::call::{Origin, Remote};
     use crate::local::{self, LocalPort};

@@ -15,6 +15,8 @@ pub enum Error {
     Listen(ListenError),
     /// An option has a value that is not allowed; the text names it and the limit.
     Option(String),
+    /// A message cannot be sent so.
+    Send(SendError),
     /// The network has been closed.
     Closed,
     /// The operating system refused something every network needs: a thread, a socket, randomness.
@@ -27,6 +29,7 @@ impl fmt::Display for Error {
             Self::Url(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
             Self::Option(text) => f.write_str(text),
+            Self::Send(error) => error.fmt(f),
             Self::Closed => f.write_str("the network is closed; make a new one"),
             Self::System(error) => write!(f, "the operating system refused to start networking: {error}"),
         }
@@ -140,6 +143,98 @@ impl ListenError {
             url: url.to_owned(),
             kind,
             detail: error.to_string(),
+        }
+    }
+}
+
+/// Why a message was not accepted for sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no such peer, or it has ended.
+    Closed,
+    /// The connection is not made yet, and a lossy message does not wait.
+    NotConnected,
+    /// The message is larger than its delivery allows.
+    TooLarge {
+        /// The size of the message, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The message is larger than a bare datagram can be.
+    DatagramTooLarge {
+        /// The size of the message, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A plain value was sent to a peer that does not speak netplay.
+    NotBytes {
+        /// What it speaks, such as "tcp".
+        scheme: &'static str,
+    },
+    /// A channel was named that this peer's protocol does not have.
+    NoChannel {
+        /// What it speaks.
+        scheme: &'static str,
+        /// The channel.
+        channel: u8,
+        /// The last one it has.
+        last: u8,
+    },
+    /// A stream cannot lose anything.
+    NotLossy {
+        /// What it speaks.
+        scheme: &'static str,
+    },
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the connection is closed"),
+            Self::NotConnected => f.write_str("the connection is not made yet"),
+            Self::TooLarge { size, limit } => {
+                write!(f, "message is {size} bytes, at most {limit} can be sent this way")
+            }
+            Self::DatagramTooLarge { size, limit } => {
+                write!(
+                    f,
+                    "message is {size} bytes, a udp:// datagram may be {limit}; send it in parts"
+                )
+            }
+            Self::NotBytes { scheme } => write!(
+                f,
+                "a {scheme}:// peer does not speak netplay and can be sent bytes or str only; encode the value, or leave such peers out by exclude="
+            ),
+            Self::NoChannel { scheme, channel, last } if *last == 0 => {
+                write!(
+                    f,
+                    "channel is {channel}, but {scheme}:// has no channels; leave it at 0"
+                )
+            }
+            Self::NoChannel { scheme, channel, last } => {
+                write!(f, "channel is {channel}, {scheme}:// has 0 to {last}")
+            }
+            Self::NotLossy { scheme } => {
+                write!(
+                    f,
+                    "lossy=True, but a {scheme}:// stream loses nothing; send it with lossy=False"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+impl From<netplay_proto::SendError> for SendError {
+    fn from(error: netplay_proto::SendError) -> Self {
+        match error {
+            netplay_proto::SendError::Closed => Self::Closed,
+            netplay_proto::SendError::NotConnected => Self::NotConnected,
+            netplay_proto::SendError::TooLarge { size, limit } => Self::TooLarge { size, limit },
         }
     }
 }

@@ -18,6 +18,8 @@
 //! | `streams`, `dial`, `places` | all streams of a slot; how ways to a remote side are opened, and where it is |
 //! | `stream`, `framing`, `web`, `tls` | one stream, and what is spoken on it |
 //! | `batch`, `trains` | datagrams on their way out together, and several in one call |
+//! | `foreign` | peers that do not speak netplay: bare datagrams, bare streams, ENet |
+//! | `fleeting` | peers that are closed when nothing passes |
 //! | `resolve`, `interfaces` | addresses of others, and our own |
 
 mod batch;
@@ -25,6 +27,8 @@ mod call;
 mod dial;
 mod driver;
 pub mod error;
+mod fleeting;
+mod foreign;
 mod framing;
 mod interfaces;
 pub mod keys;
@@ -47,7 +51,7 @@ pub mod url;
 mod wait;
 mod web;
 
-pub use error::{Error, ListenError, ListenErrorKind, UrlError};
+pub use error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
 pub use keys::{generate_key, key_from_text, key_to_text};
 pub use network::Network;
 pub use types::{
@@ -59,7 +63,7 @@ pub use url::{DEFAULT_PORT, pin_fragment};
 /// The words of the protocol that callers of this crate need.
 pub use netplay_proto::{
     Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Reason, Seat,
-    SendError, Transport,
+    Transport,
     config::{MAX_DETAIL_LEN, MAX_NAME_LEN},
     message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE},
 };

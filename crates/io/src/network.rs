@@ -4,27 +4,28 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use netplay_proto::{Accept, Ban, Connect, Message, Reason, SendError, Transport};
+use netplay_proto::{Accept, Ban, Connect, Message, Reason, Transport};
 use tokio::runtime::Handle;
 
-use crate::call::Origin;
+use crate::call::{Origin, Remote};
 use crate::driver::Driver;
-use crate::error::{Error, ListenError, ListenErrorKind, UrlError};
+use crate::error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
+use crate::foreign::courier::Courier;
 use crate::interfaces::reachable_addresses;
 use crate::keys::psk_from_password;
 use crate::local::LocalPort;
 use crate::places;
-use crate::resolve::{Lookup, known_place};
+use crate::resolve::{self, Lookup, known_place};
 use crate::shared::Shared;
 use crate::socket::{Kinds, Socket, Tcp, bind_listener};
 use crate::stream::Terms;
 use crate::streams::Streams;
-use crate::thread;
 use crate::tls::ServerTls;
 use crate::types::{
     ConnectOptions, ListenOptions, ListenerId, ListenerInfo, ListenerStats, PeerEvent, PeerId, PeerStats, Target,
 };
 use crate::url::{Host, Place, Scheme, Url};
+use crate::{foreign, thread};
 
 /// How long `listen` waits for a port that a listener of the same network is just letting go of.
 const PORT_PATIENCE: Duration = Duration::from_millis(500);
@@ -80,6 +81,9 @@ impl Network {
         }
         if options.max_peers == 0 {
             return Err(Error::Option("max_peers is 0, it must be at least 1".to_owned()));
+        }
+        if parsed.scheme.is_foreign() {
+            return self.listen_foreign(url, &parsed, &options);
         }
         let transports = listen_transports(url, &parsed, options.transports.as_deref())?;
         let tls = match &options.certificate {
@@ -151,6 +155,13 @@ impl Network {
             seat: options.seat,
             timeout: options.timeout,
         };
+        if parsed.scheme.is_foreign() {
+            let others = [
+                ("password", options.password.is_some()),
+                ("resume", options.identity.is_some()),
+            ];
+            foreign::check(&parsed, &options.limits, &others)?;
+        }
         let runtime = self.start_thread()?;
         let shared = &self.inner.shared;
         let known = known_place(&parsed.place);
@@ -165,12 +176,16 @@ impl Network {
         let mut driver = self.open_driver()?;
         let now = shared.now();
         let is_key_made = options.password.is_none();
-        let origin = Origin {
-            limits: options.limits,
-            identity: options.identity,
-            simulation: parsed.simulation,
+        let peer = if parsed.scheme.is_foreign() {
+            foreign::call(&mut driver, now, url, &parsed, options.timeout, &options.limits)?
+        } else {
+            let origin = Origin {
+                limits: options.limits,
+                identity: options.identity,
+                simulation: parsed.simulation,
+            };
+            driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?
         };
-        let peer = driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?;
         if let Some(remote) = known {
             driver.found(now, peer, &remote, &shared.rouser());
         }
@@ -203,6 +218,60 @@ impl Network {
     pub fn try_send(&self, to: Target<'_>, exclude: &[PeerId], message: &Message) -> Option<Result<usize, SendError>> {
         let mut driver = self.inner.shared.try_lock()?;
         Some(self.send_locked(&mut driver, to, exclude, message))
+    }
+
+    /// Sends one bare datagram to a `udp://` URL, with no peer. What cannot go is lost.
+    pub fn send_datagram(&self, url: &str, message: &Message) -> Result<(), Error> {
+        let parsed = Url::parse(url)?;
+        let refuse = |part, problem: &str| UrlError {
+            url: url.to_owned(),
+            part,
+            problem: problem.to_owned(),
+        };
+        let Place::Net { host, port } = &parsed.place else {
+            return Err(refuse("scheme", "only udp:// takes a datagram without a connection").into());
+        };
+        if parsed.scheme != Scheme::RawUdp {
+            return Err(refuse("scheme", "only udp:// takes a datagram without a connection").into());
+        }
+        if parsed.simulation.is_some() {
+            let problem = "they simulate a bad network between two peers; a single datagram has none, connect() first";
+            return Err(refuse("query option", problem).into());
+        }
+        if *port == 0 {
+            return Err(refuse("port", "to send, it must be a number from 1 to 65535").into());
+        }
+        Courier::check(message).map_err(Error::Send)?;
+        let shared = &self.inner.shared;
+        if let Some(Remote::Ip(addresses)) = known_place(&parsed.place) {
+            let mut driver = self.open_driver()?;
+            if let Some(address) = addresses.first() {
+                driver.courier.send(*address, &message.data);
+            }
+            return Ok(());
+        }
+        let Host::Name(name) = host else {
+            return Ok(());
+        };
+        let runtime = self.start_thread()?;
+        let mut driver = self.open_driver()?;
+        let now = shared.now();
+        if driver.courier.send_to_name(now, name, *port, message.data.clone()) {
+            let (weak, name, port) = (Arc::downgrade(shared), name.clone(), *port);
+            runtime.spawn_blocking(move || resolve::tell_courier(&weak, &name, port));
+        }
+        Ok(())
+    }
+
+    /// Takes at most `max` bytes of a `tcp://` peer, none if none wait. From the first call on, the bytes of this peer come only
+    /// so, and no longer as events. None if the peer is no such stream, or has ended.
+    pub fn receive(&self, peer: PeerId, max: usize) -> Option<Vec<u8>> {
+        self.change(|driver, now| driver.receive(now, peer, max))
+    }
+
+    /// Closes a peer by itself when nothing has been sent or received for this long.
+    pub fn close_when_idle(&self, peer: PeerId, idle: Duration) {
+        self.change(|driver, now| driver.close_when_idle(now, peer, idle));
     }
 
     /// Sends what waits to be sent, receives what has arrived, and appends at most `max` events to `out`.
@@ -252,6 +321,11 @@ impl Network {
         self.inner.shared.lock().peer_stats(peer)
     }
 
+    /// Returns true if a peer has not ended, or its end has not been taken.
+    pub fn has_peer(&self, peer: PeerId) -> bool {
+        self.inner.shared.lock().peers.contains_key(&peer)
+    }
+
     /// Returns the URL of a peer: as it was given to [`connect`](Self::connect), or made from where it called from.
     /// None if its end has been taken as an event.
     pub fn peer_url(&self, peer: PeerId) -> Option<String> {
@@ -289,7 +363,7 @@ impl Network {
     /// Returns the bans, and how long each will last; None as long as the network lives.
     pub fn bans(&self) -> Vec<(Ban, Option<Duration>)> {
         let shared = &self.inner.shared;
-        shared.lock().bans(shared.now())
+        shared.lock().bans_left(shared.now())
     }
 
     /// Says goodbye to a listener's peers and closes it. Returns false if it is closed already.
@@ -311,6 +385,39 @@ impl Network {
     /// Events that were not taken are gone. A second call does nothing.
     pub fn close(&self, linger: Duration) {
         self.inner.shared.close(linger);
+    }
+
+    /// Opens a listener for those who do not speak netplay.
+    fn listen_foreign(&self, url: &str, parsed: &Url, options: &ListenOptions) -> Result<ListenerInfo, Error> {
+        let others = [
+            ("password", options.password.is_some()),
+            ("transports", options.transports.is_some()),
+            ("certificate", options.certificate.is_some()),
+        ];
+        foreign::check(parsed, &options.limits, &others)?;
+        let Place::Net { host, port } = &parsed.place else {
+            return Err(Error::Closed);
+        };
+        self.start_thread()?;
+        let opened = self.patiently(|| foreign::open(host, *port, parsed, options));
+        let (engine, bound) = opened.map_err(|error| listen_error(url, host, &error))?;
+        let mut driver = self.open_driver()?;
+        let id = driver.listen_foreign(self.inner.shared.now(), parsed.scheme, engine);
+        drop(driver);
+        self.inner.shared.rouse();
+        let port = bound.first().map_or(*port, |address| address.port());
+        let scheme = parsed.scheme.name();
+        let addresses = reachable_addresses(&bound);
+        Ok(ListenerInfo {
+            id,
+            url: parsed.with_port(port),
+            addresses: addresses
+                .iter()
+                .map(|address| format!("{scheme}://{address}"))
+                .collect(),
+            transports: Vec::new(),
+            certificate: None,
+        })
     }
 
     /// Stops the thread and closes every socket without saying goodbye, so that seats which this side has elsewhere are kept
@@ -394,15 +501,7 @@ impl Network {
                 let kinds = Kinds { has_udp, tcp };
                 let bound = self
                     .patiently(|| bind_listener(host, *port, kinds))
-                    .map_err(|error| match host {
-                        // Names fail in the resolver, with whatever words it has.
-                        Host::Name(_) if error.raw_os_error().is_none() => ListenError {
-                            url: url.to_owned(),
-                            kind: ListenErrorKind::UnknownHost,
-                            detail: error.to_string(),
-                        },
-                        _ => ListenError::from_io(url, &error),
-                    })?;
+                    .map_err(|error| listen_error(url, host, &error))?;
                 let own = bound.addresses();
                 let port = own.first().map_or(*port, |address| address.port());
                 let scheme = parsed.scheme.name();
@@ -445,6 +544,19 @@ impl Network {
 impl Default for Network {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Makes the error of a listener that could not be opened.
+fn listen_error(url: &str, host: &Host, error: &std::io::Error) -> ListenError {
+    match host {
+        // Names fail in the resolver, with whatever words it has.
+        Host::Name(_) if error.raw_os_error().is_none() => ListenError {
+            url: url.to_owned(),
+            kind: ListenErrorKind::UnknownHost,
+            detail: error.to_string(),
+        },
+        _ => ListenError::from_io(url, error),
     }
 }
 

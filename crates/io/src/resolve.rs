@@ -98,16 +98,28 @@ fn tell(shared: &Arc<Shared>, peer: PeerId, name: &str, found: io::Result<Vec<So
     let now = shared.now();
     match found {
         Ok(addresses) => driver.found(now, peer, &Remote::Ip(addresses), &shared.rouser()),
-        Err(error) => driver.abort(
-            now,
-            peer,
-            Reason::UnknownHost,
-            &format!("{name:?} has no address: {error}"),
-        ),
+        Err(error) => {
+            let detail = format!("{name:?} has no address: {error}");
+            driver.abort_peer(now, peer, Reason::UnknownHost, &detail);
+        }
     }
     shared.publish(&driver);
     drop(driver);
     shared.rouse();
+}
+
+/// Finds out where a name is to which a datagram is to be sent. Blocks.
+pub(crate) fn tell_courier(shared: &Weak<Shared>, name: &str, port: u16) {
+    let found = resolve(name, port);
+    if let Err(error) = &found {
+        log::debug!("datagrams to {name:?} are lost: {error}");
+    }
+    let Some(shared) = shared.upgrade() else {
+        return;
+    };
+    let address = found.ok().and_then(|addresses| addresses.first().copied());
+    let mut driver = shared.lock();
+    driver.courier.found(shared.now(), name, port, address);
 }
 
 fn resolve_with_retries(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

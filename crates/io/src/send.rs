@@ -3,9 +3,10 @@
 //! A part of the [`Driver`].
 
 use netplay_proto::message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE};
-use netplay_proto::{ConnectionId, Message, Reason, SendError, Timestamp};
+use netplay_proto::{ConnectionId, Message, Reason, Timestamp};
 
 use crate::driver::{Driver, Line, SlotId};
+use crate::error::SendError;
 use crate::slot::Slot;
 use crate::types::{PeerId, Target};
 
@@ -33,6 +34,7 @@ impl Driver {
                 limit,
             });
         }
+        self.foreign_refusal(to, exclude, message)?;
         self.has_sent = true;
         let mut count = 0;
         match to {
@@ -58,7 +60,7 @@ impl Driver {
                         .filter(|(peer, _)| !exclude.contains(peer))
                         .map(|(id, peer)| match &peer.line {
                             Line::Connection(connection) => (*id, Some((peer.slot, *connection))),
-                            Line::Waiting { .. } => (*id, None),
+                            Line::Guest(_) | Line::Waiting { .. } => (*id, None),
                         }),
                 );
                 let sent = recipients.iter().map(|(peer, connection)| match connection {
@@ -78,6 +80,11 @@ impl Driver {
         let peer = self.peers.get_mut(&id).ok_or(SendError::Closed)?;
         let slot = peer.slot;
         match &mut peer.line {
+            Line::Guest(guest) => {
+                let guest = *guest;
+                self.fleeting.handle_sent(now, id);
+                self.send_foreign(now, slot, guest, message)
+            }
             Line::Connection(connection) => {
                 let connection = *connection;
                 self.send_on(now, id, slot, connection, message)
@@ -108,7 +115,10 @@ impl Driver {
         connection: ConnectionId,
         message: &Message,
     ) -> Result<bool, SendError> {
-        let result = self.contained(slot, |slot| slot.endpoint.send(now, connection, message));
+        self.fleeting.handle_sent(now, id);
+        let result = self.contained(slot, |slot| {
+            slot.endpoint.send(now, connection, message).map_err(SendError::from)
+        });
         match result.unwrap_or(Err(SendError::Closed)) {
             Ok(_) => Ok(true),
             Err(SendError::NotConnected) => Ok(false),

@@ -17,7 +17,6 @@
 //! While a thread of the game waits and watches the sockets itself, this one sleeps instead of standing in.
 
 use std::io;
-use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
@@ -27,10 +26,10 @@ use tokio::io::Interest;
 use tokio::runtime::{Builder, Handle};
 
 use crate::driver::Driver;
+use crate::foreign::Watch;
 use crate::leisure::Leisure;
 use crate::shared::Shared;
 use crate::slot::{Look, Next};
-use crate::socket::Socket;
 
 /// How many datagrams of each slot are taken in before the game may have the lock.
 const BUDGET: usize = 256;
@@ -177,14 +176,11 @@ async fn watch(shared: &Shared, watched: &Watched, next: Next, leisure: &mut Lei
 struct Watched {
     version: u64,
     sockets: Vec<WatchedSocket>,
-    /// Each stands for all streams of a slot.
-    #[cfg(unix)]
-    streams: Vec<tokio::io::unix::AsyncFd<Arc<std::os::fd::OwnedFd>>>,
 }
 
 /// Asked about reading only: every datagram that another thread sends would wake us up otherwise.
 #[cfg(unix)]
-type WatchedSocket = tokio::io::unix::AsyncFd<Arc<UdpSocket>>;
+type WatchedSocket = tokio::io::unix::AsyncFd<Watch>;
 #[cfg(not(unix))]
 type WatchedSocket = tokio::net::UdpSocket;
 
@@ -194,20 +190,11 @@ impl Watched {
             version: driver.sockets_version(),
             ..Self::default()
         };
-        #[cfg(unix)]
-        for streams in driver.watches() {
-            match watch_streams(streams) {
-                Ok(streams) => watched.streams.push(streams),
-                Err(error) => log::warn!("streams cannot be watched: {error}"),
-            }
-        }
-        for socket in driver.sockets() {
-            if let Socket::Udp(udp) = socket {
-                match watch_socket(udp) {
-                    Ok(socket) => watched.sockets.push(socket),
-                    // The game's own polling still reads it.
-                    Err(error) => log::warn!("a socket cannot be watched: {error}"),
-                }
+        for watch in driver.watches() {
+            match watch_socket(watch) {
+                Ok(socket) => watched.sockets.push(socket),
+                // The game's own polling still reads it.
+                Err(error) => log::warn!("a socket cannot be watched: {error}"),
             }
         }
         watched
@@ -215,10 +202,6 @@ impl Watched {
 
     /// Forgets what is ready. Whatever arrives later is told anew, so this must come before the sockets are emptied.
     fn clear_readiness(&self) {
-        #[cfg(unix)]
-        for streams in &self.streams {
-            let _ = streams.try_io(Interest::READABLE, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-        }
         for socket in &self.sockets {
             #[cfg(unix)]
             let _ = socket.try_io(Interest::READABLE, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
@@ -234,11 +217,7 @@ impl Watched {
             let is_ready = self
                 .sockets
                 .iter()
-                .any(|socket| socket.poll_read_ready(context).is_ready())
-                || self
-                    .streams
-                    .iter()
-                    .any(|streams| streams.poll_read_ready(context).is_ready());
+                .any(|socket| socket.poll_read_ready(context).is_ready());
             #[cfg(not(unix))]
             let is_ready = self
                 .sockets
@@ -251,23 +230,14 @@ impl Watched {
 }
 
 #[cfg(unix)]
-fn watch_socket(socket: &Arc<UdpSocket>) -> io::Result<WatchedSocket> {
-    // SAFETY: the descriptor belongs to the socket, which lives at least as long as our share of it and never has another.
-    let registered = unsafe { WatchedSocket::register_with_interest(Arc::clone(socket), Interest::READABLE) };
+fn watch_socket(watch: Watch) -> io::Result<WatchedSocket> {
+    // SAFETY: the descriptor belongs to what our share keeps open, which never has another.
+    let registered = unsafe { WatchedSocket::register_with_interest(watch, Interest::READABLE) };
     Ok(registered?)
 }
 
 #[cfg(not(unix))]
-fn watch_socket(socket: &Arc<UdpSocket>) -> io::Result<WatchedSocket> {
+fn watch_socket(watch: Watch) -> io::Result<WatchedSocket> {
+    let Watch::Udp(socket) = watch;
     WatchedSocket::from_std(socket.try_clone()?)
-}
-
-#[cfg(unix)]
-fn watch_streams(
-    streams: &Arc<std::os::fd::OwnedFd>,
-) -> io::Result<tokio::io::unix::AsyncFd<Arc<std::os::fd::OwnedFd>>> {
-    // SAFETY: as above.
-    let registered =
-        unsafe { tokio::io::unix::AsyncFd::register_with_interest(Arc::clone(streams), Interest::READABLE) };
-    Ok(registered?)
 }

@@ -112,10 +112,13 @@ pub enum Target<'a> {
 pub struct PeerStats {
     /// What the protocol counted.
     pub connection: ConnectionStats,
-    /// What carries the datagrams now: "udp", "tcp", "ws", "wss" or "local"; empty while the connection is still being made.
+    /// What carries the datagrams now: "udp", "tcp", "ws", "wss" or "local"; empty while the connection is still being made. Of a
+    /// peer that does not speak netplay: "raw udp", "raw tcp" or "enet".
     pub transport: &'static str,
     /// Where the remote side is now, such as "192.0.2.7:5000"; empty while the connection is still being made.
     pub address: String,
+    /// Nobody on the way can read or change what is said.
+    pub is_encrypted: bool,
 }
 
 /// Numbers about one listener, or about all that a network calls by.
@@ -144,6 +147,8 @@ pub struct SocketStats {
     pub send_errors: u64,
     /// Datagrams for which a queue inside this process was full. They count as lost.
     pub local_dropped: u64,
+    /// Datagrams of strangers for whom there was no place, by a listener that does not speak netplay.
+    pub strangers_dropped: u64,
     /// Datagrams for which a stream had no room. They count as lost.
     pub stream_dropped: u64,
     /// Streams that came in.

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use netplay_netsim::{Conditions, Loss};
+use netplay_netsim::{Conditions, Loss, Pipe};
 use netplay_proto::{Key, Transport};
 
 use crate::error::UrlError;
@@ -32,6 +32,8 @@ pub(crate) struct Url {
     pub(crate) simulation: Option<Simulation>,
     /// The only public key the server may have.
     pub(crate) pinned_key: Option<Key>,
+    /// `enet://` only: leave ENet's packet throttle on.
+    pub(crate) has_throttle: bool,
     /// The SHA-256 of the only certificate the server may have.
     pub(crate) pinned_certificate: Option<Key>,
 }
@@ -51,6 +53,12 @@ pub(crate) enum Scheme {
     PlayWss,
     /// `local`: inside this process.
     Local,
+    /// `udp`: bare datagrams.
+    RawUdp,
+    /// `tcp`: a bare stream of bytes.
+    RawTcp,
+    /// `enet`: the protocol of ENet 1.3.
+    Enet,
 }
 
 impl Scheme {
@@ -63,7 +71,15 @@ impl Scheme {
             Self::PlayWs => "play+ws",
             Self::PlayWss => "play+wss",
             Self::Local => "local",
+            Self::RawUdp => "udp",
+            Self::RawTcp => "tcp",
+            Self::Enet => "enet",
         }
+    }
+
+    /// Returns true if what is spoken is not netplay.
+    pub(crate) const fn is_foreign(self) -> bool {
+        matches!(self, Self::RawUdp | Self::RawTcp | Self::Enet)
     }
 
     /// Returns by what it calls, best first; empty for what has one way only.
@@ -74,7 +90,7 @@ impl Scheme {
             Self::PlayTcp => vec![Transport::Tcp],
             Self::PlayWs => vec![Transport::Ws],
             Self::PlayWss => vec![Transport::Wss],
-            Self::Local => Vec::new(),
+            Self::Local | Self::RawUdp | Self::RawTcp | Self::Enet => Vec::new(),
         }
     }
 }
@@ -125,6 +141,19 @@ pub(crate) struct Simulation {
     pub(crate) conditions: Conditions,
     /// Where its chance comes from; None for another one every time.
     pub(crate) seed: Option<u64>,
+}
+
+impl Simulation {
+    /// Makes a pipe that is so bad.
+    pub(crate) fn pipe<T>(&self) -> Pipe<T> {
+        let chance = || {
+            let mut bytes = [0; 8];
+            // Without randomness the same things are lost every time.
+            let _ = getrandom::fill(&mut bytes);
+            u64::from_le_bytes(bytes)
+        };
+        Pipe::new(self.conditions.clone(), self.seed.unwrap_or_else(chance))
+    }
 }
 
 impl Url {
@@ -190,7 +219,14 @@ impl Url {
                 format!("nothing may follow the host and port, but {:?} does", parsed.path()),
             ));
         }
-        let simulation = parse_query(&parsed).map_err(|problem| fail("query option", problem))?;
+        let Query {
+            simulation,
+            has_throttle,
+        } = parse_query(&parsed, scheme).map_err(|problem| fail("query option", problem))?;
+        if scheme.is_foreign() && !matches!(parsed.fragment(), None | Some("")) {
+            let problem = format!("{}:// has no keys, so none can be pinned", scheme.name());
+            return Err(fail("fragment", problem));
+        }
         let (pinned_key, pinned_certificate) =
             parse_fragment(parsed.fragment().unwrap_or("")).map_err(|problem| fail("fragment", problem))?;
         if pinned_certificate.is_some() && scheme != Scheme::PlayWss {
@@ -204,6 +240,7 @@ impl Url {
             place,
             simulation,
             pinned_key,
+            has_throttle,
             pinned_certificate,
         })
     }
@@ -237,7 +274,10 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
         "play+ws" => Ok(Scheme::PlayWs),
         "play+wss" => Ok(Scheme::PlayWss),
         "local" => Ok(Scheme::Local),
-        "udp" | "tcp" | "enet" | "lan" | "room" => Err(format!(
+        "udp" => Ok(Scheme::RawUdp),
+        "tcp" => Ok(Scheme::RawTcp),
+        "enet" => Ok(Scheme::Enet),
+        "lan" | "room" => Err(format!(
             "{scheme}:// is not there yet in this version; there are {SCHEMES}"
         )),
         other => Err(format!("{other:?} is not known; there are {SCHEMES}")),
@@ -245,7 +285,7 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
 }
 
 /// Every scheme there is, in words.
-const SCHEMES: &str = "play://, play+udp://, play+tcp://, play+ws://, play+wss:// and local://";
+const SCHEMES: &str = "play://, play+udp://, play+tcp://, play+ws://, play+wss://, local://, and without netplay's protocol tcp://, udp:// and enet://";
 
 /// Returns the key and the certificate that are pinned.
 fn parse_fragment(fragment: &str) -> Result<(Option<Key>, Option<Key>), String> {
@@ -302,7 +342,14 @@ const OPTIONS: [(&str, RangeInclusive<f64>); 6] = [
     ("rate_kbps", 1.0..=10_000_000.0),
 ];
 
-fn parse_query(parsed: &url::Url) -> Result<Option<Simulation>, String> {
+/// What the query options ask for.
+struct Query {
+    simulation: Option<Simulation>,
+    has_throttle: bool,
+}
+
+fn parse_query(parsed: &url::Url, scheme: Scheme) -> Result<Query, String> {
+    let mut has_throttle = false;
     let mut conditions = Conditions::default();
     let mut seed = None;
     let mut is_simulated = false;
@@ -316,6 +363,19 @@ fn parse_query(parsed: &url::Url) -> Result<Option<Simulation>, String> {
             })?;
             seed = Some(number);
             continue;
+        }
+        if name == "throttle" && scheme == Scheme::Enet {
+            has_throttle = match value.as_ref() {
+                "0" => false,
+                "1" => true,
+                other => return Err(format!("throttle={other} is not allowed; it must be 0 or 1")),
+            };
+            continue;
+        }
+        if scheme == Scheme::RawTcp && !matches!(name.as_ref(), "lag_ms" | "rate_kbps") {
+            return Err(format!(
+                "{name} makes no sense for a stream of bytes, of which nothing may be lost or change places; tcp:// has lag_ms and rate_kbps"
+            ));
         }
         let Some((_, range)) = OPTIONS.iter().find(|(option, _)| *option == name) else {
             let known: Vec<&str> = OPTIONS.iter().map(|(option, _)| *option).collect();
@@ -346,7 +406,10 @@ fn parse_query(parsed: &url::Url) -> Result<Option<Simulation>, String> {
             _ => conditions.rate = Some((number * 1000.0) as u64),
         }
     }
-    Ok(is_simulated.then_some(Simulation { conditions, seed }))
+    Ok(Query {
+        simulation: is_simulated.then_some(Simulation { conditions, seed }),
+        has_throttle,
+    })
 }
 
 #[cfg(test)]
@@ -407,7 +470,7 @@ mod tests {
 
     #[test]
     fn a_wrong_scheme_says_which_there_are() {
-        for url in ["enet://host", "tcp://host:1", "room://ABC"] {
+        for url in ["lan://host", "room://ABC"] {
             let (part, text) = problem(url);
             assert_eq!(part, "scheme");
             assert!(text.contains("not there yet") && text.contains("play+udp://"), "{text}");
@@ -481,6 +544,31 @@ mod tests {
             let (part, text) = problem(&format!("play://host?{wrong}"));
             assert_eq!(part, "query option");
             assert!(text.contains(wrong.split('=').next().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn schemes_that_are_not_netplay_have_options_of_their_own() {
+        assert_eq!(Url::parse("tcp://host:7").unwrap().scheme, Scheme::RawTcp);
+        assert!(
+            Url::parse("tcp://host?lag_ms=5&rate_kbps=9")
+                .unwrap()
+                .simulation
+                .is_some()
+        );
+        for wrong in ["tcp://host?loss_pct=5", "tcp://host?jitter_ms=5"] {
+            let (part, text) = problem(wrong);
+            assert_eq!(part, "query option");
+            assert!(text.contains("lag_ms and rate_kbps"), "{text}");
+        }
+        assert!(Url::parse("udp://host?loss_pct=5").unwrap().simulation.is_some());
+        assert!(Url::parse("enet://host?throttle=1").unwrap().has_throttle);
+        assert!(!Url::parse("enet://host?throttle=0&loss_pct=1").unwrap().has_throttle);
+        assert!(problem("enet://host?throttle=yes").1.contains("0 or 1"));
+        assert!(problem("play://host?throttle=1").1.contains("not known"));
+        let key = pin_fragment(&[7; 32]);
+        for scheme in ["udp", "tcp", "enet"] {
+            assert_eq!(problem(&format!("{scheme}://host{key}")).0, "fragment");
         }
     }
 

@@ -50,7 +50,6 @@ impl Shared {
 
     #[cfg(unix)]
     fn keep_watch(&self, until: Option<Instant>) {
-        use crate::socket::Socket;
         let mut watched = Vec::new();
         let mut version = None;
         // The first look is for what is to be sent: whether something has arrived, watching tells with the same system call.
@@ -68,12 +67,7 @@ impl Shared {
                 };
                 if version != Some(driver.sockets_version()) {
                     version = Some(driver.sockets_version());
-                    let sockets = driver.sockets().filter_map(|socket| match socket {
-                        Socket::Udp(udp) => Some(Watched::Socket(std::sync::Arc::clone(udp))),
-                        Socket::Local(_) => None,
-                    });
-                    let streams = driver.watches().map(|fd| Watched::Streams(std::sync::Arc::clone(fd)));
-                    watched = sockets.chain(streams).collect();
+                    watched = driver.watches();
                 }
                 next
             };
@@ -185,24 +179,6 @@ impl Bell {
                         .0
                 }
             };
-        }
-    }
-}
-
-/// What the thread in the lookout watches.
-#[cfg(unix)]
-enum Watched {
-    Socket(std::sync::Arc<std::net::UdpSocket>),
-    /// All streams of a slot.
-    Streams(std::sync::Arc<std::os::fd::OwnedFd>),
-}
-
-#[cfg(unix)]
-impl std::os::fd::AsFd for Watched {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Socket(socket) => socket.as_fd(),
-            Self::Streams(streams) => streams.as_fd(),
         }
     }
 }
@@ -326,7 +302,7 @@ impl Lookout {
 
     /// Blocks until one of these sockets has something to read, this moment has come, or the thread is called. Returns
     /// false if a signal arrived, which its receiver may want to act on.
-    fn watch(&self, sockets: &[Watched], until: Option<Instant>) -> bool {
+    fn watch(&self, sockets: &[crate::foreign::Watch], until: Option<Instant>) -> bool {
         use std::os::fd::AsFd;
 
         use nix::poll::{PollFd, PollFlags};

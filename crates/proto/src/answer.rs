@@ -38,6 +38,15 @@ pub(crate) struct Finished {
     pub(crate) first_rtt: Duration,
 }
 
+/// What we say of the connection that may come of it.
+pub(crate) struct Offer {
+    /// The id that packets to us must carry.
+    pub(crate) connection_id: u32,
+    pub(crate) seat: Seat,
+    /// The largest reliable message that we accept, in bytes.
+    pub(crate) message_size: usize,
+}
+
 /// What a client's Hello says, its cookie checked.
 pub(crate) struct ProvenHello<'a> {
     pub(crate) path: Path,
@@ -52,9 +61,7 @@ impl Answer {
         hello: &ProvenHello<'_>,
         accept: &Accept,
         identity: &Identity,
-        message_size: usize,
-        server_id: u32,
-        seat: Seat,
+        offer: &Offer,
         seed: [u8; 32],
     ) -> Option<Self> {
         let prologue = prologue(hello.token);
@@ -62,11 +69,11 @@ impl Answer {
         noise.read(hello.noise).ok()?;
         let mut payload = Vec::new();
         Introduction {
-            connection_id: server_id,
+            connection_id: offer.connection_id,
             name: accept.name.clone(),
             version: accept.version.clone(),
-            message_size: message_size as u64,
-            seat: SeatClaim::Fresh(seat),
+            message_size: offer.message_size as u64,
+            seat: SeatClaim::Fresh(offer.seat),
         }
         .emit(&mut payload);
         let mut reply = Vec::new();
@@ -78,7 +85,7 @@ impl Answer {
         Some(Self {
             token: hello.token,
             path: hello.path,
-            seat,
+            seat: offer.seat,
             noise: Some(noise),
             reply,
             replies: 0,

@@ -14,6 +14,7 @@
 //! | [`stats`] | numbers to look at |
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
 //! | [`value`] | how deep and how large a plain value is, before anything is made of it |
+//! | [`compact`] | numbers of a known range in as few bits as it needs |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
 //! | `dialer` | which ways to a remote side are opened, and when |
@@ -35,6 +36,7 @@ mod answer;
 pub mod bans;
 pub mod block;
 mod call;
+pub mod compact;
 pub mod config;
 mod congestion;
 mod connection;

@@ -53,6 +53,16 @@ impl Kind {
     pub const TEXT: Self = Self(1);
     /// A plain value as MessagePack.
     pub const VALUE: Self = Self(2);
+    /// A typed message: the name of its type, a hash of its fields, and their values.
+    pub const TYPED: Self = Self(3);
+    /// An event for the pygame queue of the other side.
+    pub const REMOTE_EVENT: Self = Self(4);
+    /// A message that wants an answer.
+    pub const QUESTION: Self = Self(5);
+    /// The answer to one.
+    pub const ANSWER: Self = Self(6);
+    /// Says that typed messages of a name are not taken.
+    pub const REFUSAL: Self = Self(7);
 
     /// Makes a kind from its number; None above 15.
     pub const fn from_number(number: u8) -> Option<Self> {

@@ -5,18 +5,57 @@
 //! The same measure is taken before sending, so that what one side may send the other will take. It must not know what a value
 //! means; that is Python's.
 //!
+//! The key of a map is no array, map or extension. Python's hash of a tuple of numbers can be chosen, and a dict of many with
+//! the same takes time with the square of their number; what can be such a key comes in an extension that Python looks into.
+//!
 //! Source: the MessagePack specification, "Formats".
 
 use std::fmt;
 
-/// How many levels a value may be nested.
+/// How many levels a value may be nested at most, whatever the limits say: a decoder recurses.
 pub const MAX_DEPTH: usize = 100;
 
-/// How many elements a value may have: every number, text, list, key and so on counts one.
-pub const MAX_ELEMENTS: usize = 1_000_000;
+/// How many elements an extension counts as, but for tuples and rows: Python code makes of it what it is, in some
+/// microseconds.
+pub const EXTENSION_WEIGHT: usize = 10;
 
-/// The extension that holds a tuple, as `_codec.py` writes it: its payload is a value of its own.
-const EXT_TUPLE: u8 = 1;
+/// What one value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many levels it may be nested, 1 to [`MAX_DEPTH`].
+    pub depth: usize,
+    /// How many elements it may have: every number, text, list, tuple, key and so on counts one, every other extension
+    /// [`EXTENSION_WEIGHT`].
+    pub elements: usize,
+    /// How many bytes a text or bytes may have.
+    pub length: usize,
+    /// How many bytes an int of more than 64 bits may have.
+    pub int_length: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            depth: MAX_DEPTH,
+            elements: 1_000_000,
+            length: crate::message::MAX_RELIABLE_SIZE,
+            int_length: 1024,
+        }
+    }
+}
+
+/// The extensions as `_codec.py` writes them that are more than bytes.
+mod extension {
+    pub(super) const TUPLE: u8 = 1;
+    pub(super) const INT: u8 = 2;
+    /// Each byte counts as an element.
+    pub(super) const ROWS: u8 = 12;
+
+    /// Returns true if the payload is a value of its own: tuple, set, frozenset, typed message, dict.
+    pub(super) const fn holds_value(number: u8) -> bool {
+        matches!(number, TUPLE | 3 | 4 | 11 | 13)
+    }
+}
 
 /// What is wrong with a value.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,10 +64,16 @@ pub enum Problem {
     Malformed,
     /// Something follows it.
     TrailingBytes,
-    /// It has more than [`MAX_DEPTH`] levels.
-    TooDeep,
-    /// It has more than [`MAX_ELEMENTS`] elements.
-    TooManyElements,
+    /// A key of a map is none that a map may have.
+    BadKey,
+    /// It has more levels than this.
+    TooDeep(usize),
+    /// It has more elements than this.
+    TooManyElements(usize),
+    /// A text or bytes in it is this long, and may be that long.
+    TooLong(u64, usize),
+    /// An int in it has this many bytes, and may have that many.
+    IntTooLong(u64, usize),
 }
 
 impl fmt::Display for Problem {
@@ -36,29 +81,39 @@ impl fmt::Display for Problem {
         match self {
             Self::Malformed => f.write_str("the value cannot be read"),
             Self::TrailingBytes => f.write_str("something follows the value"),
-            Self::TooDeep => write!(f, "value is nested too deep, at most {MAX_DEPTH} levels can be sent"),
-            Self::TooManyElements => write!(f, "value has more than {MAX_ELEMENTS} elements; send bytes"),
+            Self::BadKey => f.write_str("a key of a map is a list, a map or an extension"),
+            Self::TooDeep(limit) => write!(f, "value is nested too deep, at most {limit} levels can be sent"),
+            Self::TooManyElements(limit) => write!(f, "value has more than {limit} elements; send bytes"),
+            Self::TooLong(length, limit) => {
+                write!(f, "text or bytes of {length} in a value, at most {limit} can be sent")
+            }
+            Self::IntTooLong(length, limit) => write!(f, "int of {length} bytes, at most {limit} can be sent"),
         }
     }
 }
 
 /// Measures one value that must fill `bytes` to the end; returns how many elements it has.
-pub fn measure(bytes: &[u8]) -> Result<usize, Problem> {
-    // How many elements are still to come on each level, and where its bytes must end if it is inside a tuple.
-    let mut levels = [(0_u64, 0_usize); MAX_DEPTH];
+pub fn measure(bytes: &[u8], bounds: &Bounds) -> Result<usize, Problem> {
+    let mut levels = [Level::default(); MAX_DEPTH];
     let mut depth = 0;
     let mut walk = Walk {
         bytes,
+        bounds,
         at: 0,
         end: bytes.len(),
     };
-    let mut elements = 0;
-    levels[0] = (1, bytes.len());
+    let mut elements: usize = 0;
+    levels[0] = Level {
+        left: 1,
+        end: bytes.len(),
+        is_map: false,
+    };
     loop {
-        if levels[depth].0 == 0 {
-            // A tuple's payload must end with its value; a list ends anywhere inside what holds it.
-            let inner_end = levels[depth].1;
-            let has_own_end = depth == 0 || inner_end != levels[depth - 1].1;
+        let level = &mut levels[depth];
+        if level.left == 0 {
+            // An extension's payload must end with its value; a list ends anywhere inside what holds it.
+            let inner_end = level.end;
+            let has_own_end = depth == 0 || inner_end != levels[depth - 1].end;
             if has_own_end && walk.at != inner_end {
                 return Err(Problem::TrailingBytes);
             }
@@ -66,39 +121,79 @@ pub fn measure(bytes: &[u8]) -> Result<usize, Problem> {
                 return Ok(elements);
             }
             depth -= 1;
-            walk.end = levels[depth].1;
+            walk.end = levels[depth].end;
             continue;
         }
-        levels[depth].0 -= 1;
+        let is_key = level.is_map && level.left.is_multiple_of(2);
+        level.left -= 1;
         elements += 1;
-        if elements > MAX_ELEMENTS {
-            return Err(Problem::TooManyElements);
+        let header = walk.header()?;
+        if is_key && !matches!(header, Header::Plain) {
+            return Err(Problem::BadKey);
         }
-        let (inner_count, inner_end) = match walk.header()? {
-            Header::Plain => continue,
-            Header::Holds(count) => (count, walk.end),
-            Header::Tuple(end) => (1, end),
+        let inner = match header {
+            Header::Plain => None,
+            Header::Extension => {
+                elements += EXTENSION_WEIGHT - 1;
+                None
+            }
+            Header::Rows(size) => {
+                elements = elements.saturating_add(size);
+                None
+            }
+            Header::Array(count) => Some((count, walk.end, false)),
+            Header::Map(count) => Some((2 * count, walk.end, true)),
+            Header::Tuple(end) => Some((1, end, false)),
+            Header::Value(end) => {
+                elements += EXTENSION_WEIGHT - 1;
+                Some((1, end, false))
+            }
         };
-        depth += 1;
-        if depth == MAX_DEPTH {
-            return Err(Problem::TooDeep);
+        if elements > bounds.elements {
+            return Err(Problem::TooManyElements(bounds.elements));
         }
-        levels[depth] = (inner_count, inner_end);
-        walk.end = inner_end;
+        if let Some((left, end, is_map)) = inner {
+            depth += 1;
+            let limit = bounds.depth.min(MAX_DEPTH);
+            if depth >= limit {
+                return Err(Problem::TooDeep(limit));
+            }
+            levels[depth] = Level { left, end, is_map };
+            walk.end = end;
+        }
     }
+}
+
+/// A list, map or extension that the walk is inside.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    /// How many elements are still to come; of a map, a key is next when the number is even.
+    left: u64,
+    /// Where its bytes must end if it is inside an extension.
+    end: usize,
+    is_map: bool,
 }
 
 enum Header {
     /// Has no elements; has been passed over.
     Plain,
+    /// An extension that is bytes; has been passed over.
+    Extension,
+    /// So many bytes of rows; have been passed over.
+    Rows(usize),
     /// This many elements follow.
-    Holds(u64),
-    /// One value follows, and ends here.
+    Array(u64),
+    /// This many keys follow, each with an element.
+    Map(u64),
+    /// One array follows, and ends here: it is a tuple.
     Tuple(usize),
+    /// One value follows, and ends here.
+    Value(usize),
 }
 
 struct Walk<'a> {
     bytes: &'a [u8],
+    bounds: &'a Bounds,
     at: usize,
     end: usize,
 }
@@ -108,9 +203,9 @@ impl Walk<'_> {
         let first = self.number(1)? as u8;
         match first {
             0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Ok(Header::Plain),
-            0x80..=0x8f => Ok(Header::Holds(2 * u64::from(first & 0x0f))),
-            0x90..=0x9f => Ok(Header::Holds(u64::from(first & 0x0f))),
-            0xa0..=0xbf => self.skip(u64::from(first & 0x1f)),
+            0x80..=0x8f => Ok(Header::Map(u64::from(first & 0x0f))),
+            0x90..=0x9f => Ok(Header::Array(u64::from(first & 0x0f))),
+            0xa0..=0xbf => self.skip_bounded(u64::from(first & 0x1f)),
             0xc1 => Err(Problem::Malformed),
             // bin 8, 16, 32; str 8, 16, 32
             0xc4..=0xc6 => self.skip_sized(1 << (first - 0xc4)),
@@ -126,8 +221,8 @@ impl Walk<'_> {
             0xcc..=0xcf => self.skip(1 << (first - 0xcc)),
             0xd0..=0xd3 => self.skip(1 << (first - 0xd0)),
             // array 16, 32; map 16, 32
-            0xdc | 0xdd => Ok(Header::Holds(self.number(2 << (first - 0xdc))?)),
-            0xde | 0xdf => Ok(Header::Holds(2 * self.number(2 << (first - 0xde))?)),
+            0xdc | 0xdd => Ok(Header::Array(self.number(2 << (first - 0xdc))?)),
+            0xde | 0xdf => Ok(Header::Map(self.number(2 << (first - 0xde))?)),
         }
     }
 
@@ -135,12 +230,22 @@ impl Walk<'_> {
         let number = self.number(1)? as u8;
         let start = self.at;
         self.skip(size)?;
-        if number != EXT_TUPLE {
-            return Ok(Header::Plain);
+        if extension::holds_value(number) {
+            let end = self.at;
+            self.at = start;
+            return Ok(if number == extension::TUPLE {
+                Header::Tuple(end)
+            } else {
+                Header::Value(end)
+            });
         }
-        let end = self.at;
-        self.at = start;
-        Ok(Header::Tuple(end))
+        match number {
+            extension::ROWS => Ok(Header::Rows(size as usize)),
+            extension::INT if size > self.bounds.int_length as u64 => {
+                Err(Problem::IntTooLong(size, self.bounds.int_length))
+            }
+            _ => Ok(Header::Extension),
+        }
     }
 
     /// Reads a big-endian number of this many bytes.
@@ -154,6 +259,13 @@ impl Walk<'_> {
 
     fn skip_sized(&mut self, size_of_size: usize) -> Result<Header, Problem> {
         let size = self.number(size_of_size)?;
+        self.skip_bounded(size)
+    }
+
+    fn skip_bounded(&mut self, size: u64) -> Result<Header, Problem> {
+        if size > self.bounds.length as u64 {
+            return Err(Problem::TooLong(size, self.bounds.length));
+        }
         self.skip(size)
     }
 

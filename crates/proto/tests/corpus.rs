@@ -26,6 +26,11 @@ fn the_value_corpus_breaks_no_promise() {
 }
 
 #[test]
+fn the_rows_corpus_breaks_no_promise() {
+    replay("rows", &seeds::rows(), bodies::rows);
+}
+
+#[test]
 fn the_conversation_corpus_breaks_no_promise() {
     replay("conversation", &seeds::conversations(), bodies::conversation);
 }
@@ -43,6 +48,9 @@ fn write_the_seeds() {
     }
     for (name, seed) in seeds::values() {
         write("value", name, &seed);
+    }
+    for (name, seed) in seeds::rows() {
+        write("rows", name, &seed);
     }
     for (name, seed) in seeds::conversations() {
         write("conversation", name, &seed);
@@ -144,6 +152,57 @@ mod seeds {
             ("value-nested", [&[0x91; 99][..], b"\xc0"].concat()),
             ("value-nested-too-deep", [&[0x91; 200][..], b"\xc0"].concat()),
             ("value-of-four-billion", b"\xdd\xff\xff\xff\xff\xc0".to_vec()),
+            ("value-set", b"\xc7\x05\x03\x93\x01\xd4\x04\x90".to_vec()),
+            (
+                "value-dict-of-tuples",
+                b"\xc7\x07\x0d\x92\xc7\x03\x01\x92\x01\x02".to_vec(),
+            ),
+            ("value-tuple-as-a-key", b"\x81\x92\x01\x02\x03".to_vec()),
+            (
+                "value-message",
+                b"\xc7\x0d\x0b\x94\xa1m\xc4\x04hash\xc4\x00\x90".to_vec(),
+            ),
+            ("value-rows", b"\x91\xc7\x0a\x0crowrowrow!".to_vec()),
+            (
+                "value-of-pygame",
+                [b"\x92\xd8\x06", &[0x3f; 16][..], b"\xd6\x0a\xff\x00\x00\xff"].concat(),
+            ),
+            (
+                "value-datetime",
+                b"\xc7\x0c\x05\x00\x01\x02\x03\x04\x05\x06\x00\x10\x0e\x00\x00".to_vec(),
+            ),
+            ("value-long-int", [b"\xc8\x05\x00\x02", &[7; 0x500][..]].concat()),
+        ]
+    }
+
+    /// Returns rows of bits behind what they are made of.
+    pub(super) fn rows() -> Vec<Seed> {
+        let field = |kind: u8, max: u64| [&[kind][..], &max.to_le_bytes()].concat();
+        let steps = |min: f64, max: f64, step: f64| {
+            let numbers = [min, max, step].map(f64::to_le_bytes).concat();
+            [&[1][..], &numbers].concat()
+        };
+        vec![
+            ("rows-of-a-bit", [vec![1], field(0, 1), vec![1]].concat()),
+            (
+                "rows-of-a-position",
+                [
+                    vec![3],
+                    steps(0.0, 800.0, 0.1),
+                    steps(0.0, 800.0, 0.1),
+                    field(0, 3599),
+                    vec![1, 2, 3, 4, 0],
+                ]
+                .concat(),
+            ),
+            (
+                "rows-of-all-bits",
+                [vec![1], field(0, u64::MAX), vec![0xff; 8]].concat(),
+            ),
+            (
+                "rows-out-of-range",
+                [vec![2], field(0, 2), steps(-1.0, 1.0, 0.4), vec![0xff]].concat(),
+            ),
         ]
     }
 

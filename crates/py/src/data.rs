@@ -7,8 +7,9 @@ use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyMemoryView, PyString};
 
-use crate::errors::UnsupportedData;
+use crate::errors::{Refused, UnsupportedData};
 use crate::open::Codec;
+use crate::peer::Peer;
 
 /// Makes a message of what a game sends.
 pub(crate) fn to_message(
@@ -61,9 +62,15 @@ fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Bytes)> {
         let bytes = data.py().get_type::<PyBytes>().call1((data,))?;
         return Ok((Kind::BYTES, Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes())));
     }
+    if let Some(packer) = codec.packers.bind(data.py()).get_item(data.get_type())? {
+        let (number, bytes): (u8, Bound<'_, PyBytes>) = packer.call1((data,))?.extract()?;
+        let kind = Kind::from_number(number)
+            .ok_or_else(|| PyValueError::new_err(format!("kind is {number}, it may be 0 to 15")))?;
+        return Ok((kind, Bytes::copy_from_slice(bytes.as_bytes())));
+    }
     let encoded = codec.encode.bind(data.py()).call1((data,))?;
     let bytes = Bytes::copy_from_slice(encoded.cast::<PyBytes>()?.as_bytes());
-    measure(&bytes).map_err(|problem| UnsupportedData::new_err(problem.to_string()))?;
+    measure(&bytes, &codec.bounds()).map_err(|problem| UnsupportedData::new_err(problem.to_string()))?;
     Ok((Kind::VALUE, bytes))
 }
 
@@ -71,12 +78,20 @@ fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Bytes)> {
 pub(crate) enum Unreadable {
     /// It is the remote side's fault; the text says what.
     Bad(String),
+    /// It is nobody's: this side does not take messages of this type.
+    Refused(PyErr),
     /// It is not: Ctrl-C, or the program is ending.
     Interrupted(PyErr),
 }
 
 /// Makes of a message's bytes what was sent.
-pub(crate) fn to_object(py: Python<'_>, kind: Kind, data: &[u8], codec: &Codec) -> Result<Py<PyAny>, Unreadable> {
+pub(crate) fn to_object(
+    py: Python<'_>,
+    kind: Kind,
+    data: &[u8],
+    peer: &Py<Peer>,
+    codec: &Codec,
+) -> Result<Py<PyAny>, Unreadable> {
     match kind {
         Kind::BYTES => Ok(PyBytes::new(py, data).into_any().unbind()),
         Kind::TEXT => match std::str::from_utf8(data) {
@@ -84,15 +99,25 @@ pub(crate) fn to_object(py: Python<'_>, kind: Kind, data: &[u8], codec: &Codec) 
             Err(_) => Err(Unreadable::Bad("sent text that is not UTF-8".to_owned())),
         },
         Kind::VALUE => {
-            measure(data).map_err(|problem| Unreadable::Bad(format!("sent a bad value: {problem}")))?;
-            codec.decode.call1(py, (PyBytes::new(py, data),)).map_err(|error| {
-                if error.is_instance_of::<PyException>(py) {
-                    Unreadable::Bad(format!("sent a bad value: {}", error.value(py)))
-                } else {
-                    Unreadable::Interrupted(error)
-                }
-            })
+            measure(data, &codec.bounds())
+                .map_err(|problem| Unreadable::Bad(format!("sent a bad value: {problem}")))?;
+            let value = codec.decode.call1(py, (PyBytes::new(py, data),));
+            value.map_err(|error| unreadable(py, error, "value"))
+        }
+        Kind::TYPED | Kind::REMOTE_EVENT | Kind::QUESTION | Kind::ANSWER | Kind::REFUSAL => {
+            let object = codec.unpack.call1(py, (kind.number(), PyBytes::new(py, data), peer));
+            object.map_err(|error| unreadable(py, error, "message"))
         }
         other => Err(Unreadable::Bad(format!("sent data of unknown kind {}", other.number()))),
+    }
+}
+
+fn unreadable(py: Python<'_>, error: PyErr, what: &str) -> Unreadable {
+    if error.is_instance_of::<Refused>(py) {
+        Unreadable::Refused(error)
+    } else if error.is_instance_of::<PyException>(py) {
+        Unreadable::Bad(format!("sent a bad {what}: {}", error.value(py)))
+    } else {
+        Unreadable::Interrupted(error)
     }
 }

@@ -11,6 +11,7 @@ pyo3::import_exception!(netplay._errors, NetworkFailed);
 pyo3::import_exception!(netplay._errors, NotConnected);
 pyo3::import_exception!(netplay._errors, PeerClosed);
 pyo3::import_exception!(netplay._errors, UnsupportedData);
+pyo3::import_exception!(netplay._kinds, Refused);
 
 /// Converts why a `listen` or `connect` was refused.
 pub(crate) fn from_io(error: Error) -> PyErr {
@@ -19,6 +20,7 @@ pub(crate) fn from_io(error: Error) -> PyErr {
         Error::Url(_) => BadURL::new_err(text),
         Error::Listen(_) => ListenFailed::new_err(text),
         Error::Option(_) => PyValueError::new_err(text),
+        Error::Send(error) => from_send(error, true),
         Error::Closed => NotConnected::new_err(text),
         _ => NetworkFailed::new_err(text),
     }
@@ -37,6 +39,9 @@ pub(crate) fn from_send(error: SendError, is_lossy: bool) -> PyErr {
                 "message is {size} bytes, a {kind} message may be {limit}; {advice}"
             ))
         }
-        SendError::Closed | SendError::NotConnected => PeerClosed::new_err(error.to_string()),
+        SendError::DatagramTooLarge { .. } => MessageTooLarge::new_err(error.to_string()),
+        SendError::NotBytes { .. } => UnsupportedData::new_err(error.to_string()),
+        SendError::NoChannel { .. } | SendError::NotLossy { .. } => PyValueError::new_err(error.to_string()),
+        _ => PeerClosed::new_err(error.to_string()),
     }
 }

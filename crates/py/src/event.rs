@@ -1,5 +1,6 @@
 //! Something that happened, as a light object: the same attributes that an event in the pygame queue has.
 
+use netplay_io::Kind;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -38,6 +39,7 @@ pub(crate) enum Body {
     },
     DataIn {
         channel: u8,
+        kind: Kind,
         data: Py<PyAny>,
         sequence_id: u64,
         is_lossy: bool,
@@ -173,6 +175,15 @@ impl Event {
         }
     }
 
+    /// The kind of a message: 0 bytes, 1 text, 2 a plain value, and those of `_kinds.py`.
+    #[getter]
+    fn _kind(&self) -> PyResult<u8> {
+        match &self.body {
+            Body::DataIn { kind, .. } => Ok(kind.number()),
+            _ => Err(self.missing("kind")),
+        }
+    }
+
     /// Returns the attributes as a new dict.
     fn _attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let attributes = PyDict::new(py);
@@ -185,6 +196,7 @@ impl Event {
                 data,
                 sequence_id,
                 is_lossy,
+                ..
             } => {
                 attributes.set_item(intern!(py, "channel"), channel)?;
                 attributes.set_item(intern!(py, "data"), data)?;
@@ -222,6 +234,7 @@ impl Event {
                 data,
                 sequence_id,
                 is_lossy,
+                ..
             } => {
                 let lossy = if *is_lossy { " lossy" } else { "" };
                 format!(

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netplay_io::{Event as IoEvent, ListenerId, Origin, PeerEvent, PeerId, Reason};
+use netplay_io::{Event as IoEvent, Kind, ListenerId, Origin, PeerEvent, PeerId, Reason};
 use pyo3::prelude::*;
 
 use crate::data::{Unreadable, to_object};
@@ -34,8 +34,8 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Takes at most `limit` events, without waiting, and says whether all are messages that no handler wants. `looks` says
-    /// whether to ask the operating system for more first; one who waits next need not.
+    /// Takes at most `limit` events, without waiting, and says whether all are messages of bytes, text or plain values that
+    /// no handler wants. `looks` says whether to ask the operating system for more first; one who waits next need not.
     ///
     /// The interpreter lock is kept unless another thread is at work on the network: to give it away and get it back can
     /// cost a game 5 ms for every other busy Python thread, more than this ever takes.
@@ -109,7 +109,8 @@ impl Inbox {
                 None => self.new_peer(py, open, id, listener, open.io.peer_url(id).unwrap_or_default())?,
             };
             if let Some(body) = body_of(py, open, &peer, event, &mut interruption) {
-                is_plain &= matches!(body, Body::DataIn { channel, .. } if !watched[usize::from(channel)]);
+                is_plain &= matches!(body, Body::DataIn { channel, kind, .. }
+                    if kind.number() <= Kind::VALUE.number() && !watched[usize::from(channel)]);
                 events.push(Event::new(py, peer.clone_ref(py), body)?);
             }
             last = Some(peer);
@@ -132,7 +133,8 @@ fn body_of(
     event: IoEvent,
     interruption: &mut Option<PyErr>,
 ) -> Option<Body> {
-    let peer = peer.get();
+    let object = peer;
+    let peer = object.get();
     let id = peer.io_id;
     match event {
         IoEvent::Message {
@@ -145,21 +147,31 @@ fn body_of(
             if open.is_unreadable(id) {
                 return None;
             }
-            let mut read = to_object(py, kind, &data, &open.codec);
+            let mut read = to_object(py, kind, &data, object, &open.codec);
             if let Err(Unreadable::Interrupted(error)) = read {
                 // Ctrl-C came just here. It is raised when everything is converted, and this message must not be lost.
                 interruption.get_or_insert(error);
-                read = to_object(py, kind, &data, &open.codec);
+                read = to_object(py, kind, &data, object, &open.codec);
             }
             match read {
                 Ok(data) => Some(Body::DataIn {
                     channel,
+                    kind,
                     data,
                     sequence_id,
                     is_lossy: delivery.is_lossy,
                 }),
+                Err(Unreadable::Refused(refusal)) => {
+                    open.refused.fetch_add(1, Relaxed);
+                    if let Err(error) = say_refused(py, object, &refusal) {
+                        interruption.get_or_insert(error);
+                    }
+                    None
+                }
                 Err(Unreadable::Bad(detail)) => {
-                    open.close_as_unreadable(py, id, &detail);
+                    if peer.count_bad_message() > open.codec.limits().bad_messages {
+                        open.close_as_unreadable(py, id, &detail);
+                    }
                     None
                 }
                 Err(Unreadable::Interrupted(error)) => {
@@ -206,6 +218,13 @@ fn body_of(
             })
         }
     }
+}
+
+/// Lets Python say that a message was refused, once for each peer and type.
+fn say_refused(py: Python<'_>, peer: &Py<Peer>, refusal: &PyErr) -> PyResult<()> {
+    py.import("netplay._kinds")?
+        .call_method1("say_refused", (peer, refusal.value(py)))
+        .map(drop)
 }
 
 /// Adds to a reason's detail what the player can do about it, where netplay knows.

@@ -9,6 +9,7 @@
 //! | `inbox` | what has arrived, made into events |
 //! | `recipients` | to whom a message goes |
 //! | `data` | Python data to message and back |
+//! | `rows` | objects of one class to rows of bits and back |
 //! | `errors` | the exceptions, which are Python classes |
 
 mod data;
@@ -20,6 +21,7 @@ mod network;
 mod open;
 mod peer;
 mod recipients;
+mod rows;
 
 #[pyo3::pymodule(gil_used = true)]
 mod _core {
@@ -34,4 +36,6 @@ mod _core {
     use crate::network::{_generate_key, _measure, Network, Watcher};
     #[pymodule_export]
     use crate::peer::Peer;
+    #[pymodule_export]
+    use crate::rows::Rows;
 }

@@ -100,7 +100,8 @@ impl Listener {
     ///     "datagrams_sent", "receive_errors", "send_errors", "streams" (of TCP, open now), "streams_accepted", "streams_refused"
     ///     (closed because too many said nothing), "streams_idle" (closed because nobody used them for five seconds),
     ///     "stream_errors" (closed because what came was no netplay), "stream_dropped" (datagrams for which a stream had no
-    ///     room) and "accept_errors" (the operating system had no room for one more).
+    ///     room) "accept_errors" (the operating system had no room for one more), and "strangers_dropped"
+    ///     (datagrams to a `udp://` listener that was full). Some are always 0 where what is spoken is not netplay.
     ///
     /// Raises:
     ///     Nothing.
@@ -127,6 +128,7 @@ impl Listener {
         stats.set_item("datagrams_sent", numbers.sockets.datagrams_sent)?;
         stats.set_item("receive_errors", numbers.sockets.receive_errors)?;
         stats.set_item("send_errors", numbers.sockets.send_errors)?;
+        stats.set_item("strangers_dropped", numbers.sockets.strangers_dropped)?;
         stats.set_item("streams", numbers.streams)?;
         stats.set_item("streams_accepted", numbers.sockets.streams_accepted)?;
         stats.set_item("streams_refused", numbers.sockets.streams_refused)?;

@@ -2,21 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use netplay_io::{
-    Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, Target, Transport,
+    Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, SendError, Target,
+    Transport,
 };
+use netplay_proto::value::{Bounds, MAX_DEPTH, measure};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::data::{to_channel, to_message};
 use crate::errors::{self, NotConnected, from_io, from_send};
 use crate::inbox::Inbox;
 use crate::listener::Listener;
-use crate::open::{Codec, Open};
+use crate::open::{Codec, DataLimits, Open};
 use crate::peer::{Peer, hex};
 use crate::recipients::read_peers;
 
@@ -52,9 +54,15 @@ impl Network {
 #[pymethods]
 impl Network {
     #[new]
-    fn new(encode: Py<PyAny>, decode: Py<PyAny>) -> Self {
+    fn new(packers: Py<PyDict>, encode: Py<PyAny>, decode: Py<PyAny>, unpack: Py<PyAny>) -> Self {
         Self {
-            codec: Arc::new(Codec { encode, decode }),
+            codec: Arc::new(Codec {
+                packers,
+                encode,
+                decode,
+                unpack,
+                limits: Mutex::default(),
+            }),
             open: RwLock::new(None),
             is_used: AtomicBool::new(false),
             inbox: Inbox::default(),
@@ -67,7 +75,10 @@ impl Network {
     ///     data: A str, bytes, or plain value: None, bool, int, float, list, tuple or dict, in any nesting.
     ///     channel: 0 to 255. Channels never wait for each other.
     ///     lossy: False: it arrives once, resent until it does. True: it may be lost, and is never late.
-    ///     to: None for every peer, a Peer, the URL of one, or several of them.
+    ///     to: None for every peer, a Peer, a URL, or several of them. A URL to which there is no connection is connected to in
+    ///         the background, with the defaults of `connect()`: what is sent waits in order, the connection is used again, and
+    ///         closed when nothing has passed for 30 s; that it failed is a NETWORK_DISCONNECTED. To `udp://` one datagram
+    ///         goes out, with no connection and no peer.
     ///     ordered: True: reliable messages arrive in the order of sending, and a lossy one older than one already
     ///         delivered is dropped. False: whatever arrives, as it arrives.
     ///     exclude: A Peer, or several, to leave out.
@@ -77,11 +88,14 @@ impl Network {
     ///     for it and counts; a lossy one does not.
     ///
     /// Raises:
-    ///     NotConnected: There was no listen() or connect() yet, or close() was called.
+    ///     NotConnected: There was no listen() or connect() yet, or close() was called; unless `to` is a URL.
     ///     PeerClosed: `to` is one peer, and it is gone.
-    ///     MessageTooLarge: More than 16 MiB, or 64 KiB when lossy.
-    ///     UnsupportedData: The data cannot travel as what it is.
-    ///     ValueError: The channel is not 0 to 255, or a peer belongs to another Network.
+    ///     BadURL: `to` is a URL that cannot be read, or is not one to connect to.
+    ///     MessageTooLarge: More than 16 MiB, 64 KiB when lossy, or 65,507 bytes to `udp://`.
+    ///     UnsupportedData: The data cannot travel as what it is; to `tcp://`, `udp://` and `enet://` only bytes and str can, which
+    ///         arrives as UTF-8.
+    ///     ValueError: The channel is not 0 to 255, or is one that a peer does not have (`tcp://` and `udp://` have 0 alone,
+    ///         `enet://` up to 254); it is lossy to `tcp://`; or a peer belongs to another Network.
     ///     TypeError: `to` or `exclude` is none of the above, or the channel is no int.
     ///
     /// Example:
@@ -96,7 +110,7 @@ impl Network {
     )]
     #[allow(clippy::too_many_arguments)]
     fn send(
-        &self,
+        slf: &Bound<'_, Self>,
         py: Python<'_>,
         data: &Bound<'_, PyAny>,
         channel: Option<&Bound<'_, PyAny>>,
@@ -105,7 +119,9 @@ impl Network {
         ordered: bool,
         exclude: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        let Some(open) = self.current().filter(|_| self.is_used.load(Relaxed)) else {
+        let this = slf.get();
+        let open = this.current().filter(|_| this.is_used.load(Relaxed));
+        let Some(open) = open.or_else(|| to.is_some_and(has_url).then(|| this.opened())) else {
             return Err(NotConnected::new_err(
                 "there is nobody to send to: call listen() or connect() first",
             ));
@@ -114,20 +130,93 @@ impl Network {
         let excluded: Vec<PeerId> = match exclude {
             None => Vec::new(),
             // Not the closed ones: they may be of an earlier connection, whose numbers are given out again.
-            Some(who) => ids(&read_peers(&open, who, "exclude")?),
+            Some(who) => ids(&read_peers(&open, who, "exclude", &mut not_found)?),
         };
         let result = match to {
             None => open.send(py, Target::All, &excluded, &message),
             Some(who) => {
-                let peers = read_peers(&open, who, "to")?;
+                let mut datagrams = 0;
+                let mut call = |url: &str| -> PyResult<Option<Py<Peer>>> {
+                    if url.starts_with("udp://") {
+                        py.detach(|| open.io.send_datagram(url, &message)).map_err(from_io)?;
+                        datagrams += 1;
+                        return Ok(None);
+                    }
+                    let peer = slf.call_method1("_connect_for_now", (url,))?;
+                    Ok(Some(peer.cast_into::<Peer>()?.unbind()))
+                };
+                let mut peers = read_peers(&open, who, "to", &mut call)?;
                 let is_one = who.cast_exact::<Peer>().is_ok() || who.cast::<PyString>().is_ok();
-                if is_one && excluded.is_empty() {
-                    return open.send_to_one(py, peers[0].get(), &message);
+                if is_one
+                    && excluded.is_empty()
+                    && let [peer] = &peers[..]
+                {
+                    let Ok(url) = who.cast::<PyString>() else {
+                        return open.send_to_one(py, peer.get(), &message);
+                    };
+                    match open.send(py, Target::One(peer.get().io_id), &[], &message) {
+                        // It has ended, and the game is about to learn so: a URL means whoever is there.
+                        Err(SendError::Closed) => peers = call(url.to_str()?)?.into_iter().collect(),
+                        result => return result.map_err(|error| from_send(error, lossy)),
+                    }
                 }
                 open.send(py, Target::Many(&ids(&peers)), &excluded, &message)
+                    .map(|count| count + datagrams)
             }
         };
         result.map_err(|error| from_send(error, lossy))
+    }
+
+    /// Takes at most `num_bytes` bytes that have arrived from a `tcp://` peer, and never waits.
+    ///
+    /// The bytes of a stream come in order, each once: as NETWORK_DATA_IN events, until the first call of this for that peer;
+    /// from then on only here, and what has not been handed out as an event yet is the first. So call it with 0 right after
+    /// connect() or NETWORK_CONNECTED to get everything here. The peer's NETWORK_DISCONNECTED comes when all has been taken.
+    ///
+    /// Args:
+    ///     peer: A peer of `tcp://`.
+    ///     num_bytes: How many at most.
+    ///
+    /// Returns:
+    ///     The bytes; b"" when none are waiting, or the peer is gone.
+    ///
+    /// Raises:
+    ///     ValueError: The peer is none of `tcp://`, or belongs to another Network; or `num_bytes` is below 0.
+    ///     TypeError: `peer` is no Peer.
+    ///
+    /// Example:
+    ///     >>> import netplay
+    ///     >>> with netplay.Network() as server, netplay.Network() as client:
+    ///     ...     listener = server.listen("tcp://127.0.0.1:0")
+    ///     ...     peer = client.connect(listener.url)
+    ///     ...     client.recv(peer, 1024)
+    ///     b''
+    fn recv<'py>(&self, py: Python<'py>, peer: &Peer, num_bytes: isize) -> PyResult<Bound<'py, PyBytes>> {
+        let Ok(max) = usize::try_from(num_bytes) else {
+            return Err(PyValueError::new_err(format!(
+                "num_bytes is {num_bytes}, it must be 0 or more"
+            )));
+        };
+        if !peer.url().starts_with("tcp://") {
+            return Err(PyValueError::new_err(format!(
+                "{} is no stream: recv() is for peers of tcp://, the messages of others are events",
+                peer.describe()
+            )));
+        }
+        let is_ours = self.current().is_some_and(|open| Arc::ptr_eq(&open, &peer.open));
+        if !is_ours && !peer.is_closed() {
+            return Err(PyValueError::new_err(format!(
+                "{} belongs to another Network; use the recv() of that one",
+                peer.describe()
+            )));
+        }
+        let bytes = py.detach(|| peer.open.io.receive(peer.io_id, max)).unwrap_or_default();
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Closes a peer by itself when nothing has passed for some seconds.
+    fn _close_when_idle(&self, py: Python<'_>, peer: &Peer, seconds: f64) {
+        py.detach(|| peer.open.io.close_when_idle(peer.io_id, duration(seconds)));
     }
 
     /// Takes at most `limit` events, waiting up to `timeout` seconds for the first. Also says whether all of them are
@@ -250,6 +339,31 @@ impl Network {
         self.inbox.new_peer(py, &open, id, None, url.to_owned())
     }
 
+    /// Sets what one value that is sent or arrives may be, and how much of a peer may be beyond it before it is closed.
+    #[pyo3(signature = (*, depth, elements, length, int_length, bad_messages))]
+    fn _limit(
+        &self,
+        depth: usize,
+        elements: usize,
+        length: usize,
+        int_length: usize,
+        bad_messages: u32,
+    ) -> PyResult<()> {
+        if !(1..=MAX_DEPTH).contains(&depth) {
+            return Err(PyValueError::new_err(format!(
+                "depth is {depth}, it may be 1 to {MAX_DEPTH}"
+            )));
+        }
+        let bounds = Bounds {
+            depth,
+            elements,
+            length,
+            int_length,
+        };
+        *self.codec.limits.lock().unwrap_or_else(PoisonError::into_inner) = DataLimits { bounds, bad_messages };
+        Ok(())
+    }
+
     /// Bans an address, a range or a key, for some seconds or until the network is closed.
     #[pyo3(signature = (who, seconds))]
     fn _ban(&self, py: Python<'_>, who: &str, seconds: Option<f64>) -> PyResult<()> {
@@ -309,6 +423,10 @@ impl Network {
         stats.set_item(
             "closed_for_bad_data",
             open.as_ref().map_or(0, |open| open.bad_data.load(Relaxed)),
+        )?;
+        stats.set_item(
+            "messages_refused",
+            open.as_ref().map_or(0, |open| open.refused.load(Relaxed)),
         )?;
         Ok(stats)
     }
@@ -370,7 +488,20 @@ pub(crate) fn _generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 /// Returns how many elements an encoded value has.
 #[pyfunction]
 pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
-    netplay_proto::value::measure(data).map_err(|problem| PyValueError::new_err(problem.to_string()))
+    measure(data, &Bounds::default()).map_err(|problem| PyValueError::new_err(problem.to_string()))
+}
+
+/// Returns true if it is a URL, or a list or tuple with one.
+fn has_url(who: &Bound<'_, PyAny>) -> bool {
+    let is_url = |item: Bound<'_, PyAny>| item.is_instance_of::<PyString>();
+    who.is_instance_of::<PyString>()
+        || who.cast::<PyList>().is_ok_and(|items| items.iter().any(is_url))
+        || who.cast::<PyTuple>().is_ok_and(|items| items.iter().any(is_url))
+}
+
+/// Refuses a URL that no peer has.
+fn not_found(url: &str) -> PyResult<Option<Py<Peer>>> {
+    Err(NotConnected::new_err(format!("no peer has the url {url:?}")))
 }
 
 fn to_transports(names: Vec<String>) -> PyResult<Vec<Transport>> {

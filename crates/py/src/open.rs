@@ -5,16 +5,43 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netplay_io::{ListenerId, MAX_DETAIL_LEN, Message, PeerId, Reason, SendError, Target};
+use netplay_proto::value::Bounds;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::listener::Listener;
 use crate::peer::{Peer, truncated};
 
-/// How values become bytes: two Python callables.
+/// How objects become bytes and bytes objects, where it is more than copying.
 pub(crate) struct Codec {
+    /// By class, who makes the kind and the bytes of its objects.
+    pub(crate) packers: Py<PyDict>,
+    /// Makes the bytes of a plain value.
     pub(crate) encode: Py<PyAny>,
+    /// Takes the measured bytes of a plain value.
     pub(crate) decode: Py<PyAny>,
+    /// Takes a kind from 3 on, its bytes and the peer that sent them.
+    pub(crate) unpack: Py<PyAny>,
+    pub(crate) limits: Mutex<DataLimits>,
+}
+
+impl Codec {
+    pub(crate) fn limits(&self) -> DataLimits {
+        *lock(&self.limits)
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.limits().bounds
+    }
+}
+
+/// What may be sent and may arrive.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct DataLimits {
+    pub(crate) bounds: Bounds,
+    /// How many messages that cannot be read a peer may send and stay.
+    pub(crate) bad_messages: u32,
 }
 
 /// What is shared while a network is open.
@@ -29,6 +56,8 @@ pub(crate) struct Open {
     unreadable: Mutex<BTreeSet<PeerId>>,
     /// How many there were.
     pub(crate) bad_data: AtomicU64,
+    /// How many messages were dropped because this side does not take their type.
+    pub(crate) refused: AtomicU64,
 }
 
 impl Open {
@@ -40,6 +69,7 @@ impl Open {
             listeners: Mutex::default(),
             unreadable: Mutex::default(),
             bad_data: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         })
     }
 

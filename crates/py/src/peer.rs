@@ -1,10 +1,12 @@
 //! A peer as the game holds it: what was learnt from its events, and calls passed on.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use netplay_io::{Key, ListenerId, PeerId, PeerStats, Seat};
+use netplay_proto::value::measure;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
@@ -45,11 +47,13 @@ pub(crate) struct Peer {
     id: u64,
     url: String,
     state: AtomicU8,
-    remote: OnceLock<(String, Key)>,
+    /// What the remote side is called, and its key if what it speaks has keys.
+    remote: OnceLock<(String, Option<Key>)>,
     /// Where we may come back to, by the last handshake.
     seat: Mutex<Option<Seat>>,
     data: Py<PyDict>,
     last_stats: Mutex<PeerStats>,
+    bad_messages: AtomicU32,
 }
 
 impl Peer {
@@ -72,6 +76,7 @@ impl Peer {
             seat: Mutex::default(),
             data: PyDict::new(py).unbind(),
             last_stats: Mutex::default(),
+            bad_messages: AtomicU32::new(0),
         };
         Py::new(py, peer)
     }
@@ -80,7 +85,8 @@ impl Peer {
     pub(crate) fn set_connected(&self, name: &str, key: &Key, seat: Option<Seat>) {
         *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = seat;
         // The first handshake stands; there is no second one for a peer.
-        let _ = self.remote.set((printable(name), *key));
+        let key = (*key != [0; 32]).then_some(*key);
+        let _ = self.remote.set((printable(name), key));
         self.set_state(State::Connected);
     }
 
@@ -101,6 +107,11 @@ impl Peer {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Counts a message that could not be read; returns how many there were.
+    pub(crate) fn count_bad_message(&self) -> u32 {
+        self.bad_messages.fetch_add(1, Relaxed) + 1
     }
 
     fn state(&self) -> State {
@@ -196,10 +207,11 @@ impl Peer {
         self.numbers(py).connection.queued_bytes
     }
 
-    /// The remote side's public key as 64 hexadecimal digits; None before it is connected.
+    /// The remote side's public key as 64 hexadecimal digits; None before it is connected, and of a peer that does not speak
+    /// netplay (`tcp://`, `udp://`, `enet://`).
     #[getter]
     fn key(&self) -> Option<String> {
-        self.remote.get().map(|(_, key)| hex(key))
+        self.remote.get().and_then(|(_, key)| key.as_ref().map(hex))
     }
 
     /// Where this side may come back to after a restart, with the key pair it called by; None for an incoming peer.
@@ -221,8 +233,10 @@ impl Peer {
     ///     A dict: "rtt", "jitter" (seconds), "loss" (0.0 to 1.0), "queued" (bytes), "packets_sent", "packets_received",
     ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "copied" (small messages sent once more against loss),
     ///     "recovered" (messages that lost every copy, made from the sum of several), "messages_received", "lossy_dropped",
-    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "keys_renewed", "transport" and
-    ///     "address". Of a peer that is gone, the last ones known.
+    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "bad_messages" (could not be
+    ///     read), "keys_renewed", "transport" ("udp", "tcp", "ws", "wss" or "local"; "raw tcp", "raw udp" or "enet" of a peer
+    ///     that does not speak netplay; "" before it is connected), "address", and "encrypted": False if anybody on the way can
+    ///     read and change what is said. Of a peer that is gone, the last ones known.
     ///
     /// Raises:
     ///     Nothing.
@@ -237,6 +251,7 @@ impl Peer {
             connection,
             transport,
             address,
+            is_encrypted,
         } = self.numbers(py);
         let stats = PyDict::new(py);
         stats.set_item("rtt", connection.rtt.as_secs_f64())?;
@@ -255,9 +270,11 @@ impl Peer {
         stats.set_item("lossy_dropped", connection.lossy_dropped)?;
         stats.set_item("over_rate", connection.over_rate)?;
         stats.set_item("bad_packets", connection.bad_packets)?;
+        stats.set_item("bad_messages", self.bad_messages.load(Relaxed))?;
         stats.set_item("keys_renewed", connection.keys_renewed)?;
         stats.set_item("transport", transport)?;
         stats.set_item("address", address)?;
+        stats.set_item("encrypted", is_encrypted)?;
         Ok(stats)
     }
 
@@ -303,7 +320,8 @@ impl Peer {
     /// Says goodbye: what was sent reliably goes first. The last event, NETWORK_DISCONNECTED, follows. Twice is fine.
     ///
     /// Args:
-    ///     reason: Words for the other side, at most 200 bytes; the rest is cut off.
+    ///     reason: Words for the other side, at most 200 bytes; the rest is cut off. To an `enet://` peer only a number such as
+    ///         "42" travels, as ENet's disconnect data; to `tcp://` and `udp://` nothing does.
     ///
     /// Raises:
     ///     Nothing.
@@ -323,6 +341,11 @@ impl Peer {
                 .io
                 .close_peer(self.io_id, truncated(reason, netplay_io::MAX_DETAIL_LEN))
         });
+    }
+
+    /// Returns how many elements an encoded value of its has, or raises ValueError if that is no value within the limits.
+    fn _measure(&self, data: &[u8]) -> PyResult<usize> {
+        measure(data, &self.open.codec.bounds()).map_err(|problem| PyValueError::new_err(problem.to_string()))
     }
 
     /// Its IP address, as far as is known; None inside this process.

@@ -6,13 +6,19 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::errors::NotConnected;
 use crate::open::Open;
 use crate::peer::Peer;
 
-/// Reads `to` or `exclude`: a peer, a URL, or several of them.
-pub(crate) fn read_peers(open: &Arc<Open>, who: &Bound<'_, PyAny>, word: &str) -> PyResult<Vec<Py<Peer>>> {
-    let one = |who: &Bound<'_, PyAny>| -> PyResult<Option<Py<Peer>>> {
+/// Reads `to` or `exclude`: a peer, a URL, or several of them. Of a URL that no peer has, `call` makes one, or says that none
+/// is needed.
+pub(crate) fn read_peers(
+    open: &Arc<Open>,
+    who: &Bound<'_, PyAny>,
+    word: &str,
+    call: &mut dyn FnMut(&str) -> PyResult<Option<Py<Peer>>>,
+) -> PyResult<Vec<Py<Peer>>> {
+    // The outer None: neither a peer nor a URL.
+    let mut one = |who: &Bound<'_, PyAny>| -> PyResult<Option<Option<Py<Peer>>>> {
         if let Ok(peer) = who.cast_exact::<Peer>() {
             if !Arc::ptr_eq(&peer.get().open, open) && !peer.get().is_closed() {
                 let text = format!(
@@ -21,22 +27,20 @@ pub(crate) fn read_peers(open: &Arc<Open>, who: &Bound<'_, PyAny>, word: &str) -
                 );
                 return Err(PyValueError::new_err(text));
             }
-            return Ok(Some(peer.clone().unbind()));
+            return Ok(Some(Some(peer.clone().unbind())));
         }
         if let Ok(url) = who.cast::<PyString>() {
             let url = url.to_str()?;
             let found = open.peers(who.py()).into_iter().find(|peer| peer.get().url() == url);
-            return match found {
-                Some(peer) => Ok(Some(peer)),
-                None => Err(NotConnected::new_err(format!(
-                    "no peer has the url {url:?}: call connect({url:?}) first"
-                ))),
-            };
+            return Ok(Some(match found {
+                Some(peer) => Some(peer),
+                None => call(url)?,
+            }));
         }
         Ok(None)
     };
     if let Some(peer) = one(who)? {
-        return Ok(vec![peer]);
+        return Ok(peer.into_iter().collect());
     }
     let wrong = |item: &Bound<'_, PyAny>| -> PyErr {
         let name = item
@@ -51,7 +55,7 @@ pub(crate) fn read_peers(open: &Arc<Open>, who: &Bound<'_, PyAny>, word: &str) -
     let mut peers = Vec::new();
     for item in items {
         let item = item?;
-        peers.push(one(&item)?.ok_or_else(|| wrong(&item))?);
+        peers.extend(one(&item)?.ok_or_else(|| wrong(&item))?);
     }
     Ok(peers)
 }

@@ -239,10 +239,16 @@ def write(text: str, size: int, color: str) -> pygame.Surface:
     return pygame.transform.smoothscale(big, (big.get_width() // 2, big.get_height() // 2))
 
 
-@lru_cache
+_fonts: dict[int, pygame.font.Font] = {}
+
+
 def font(size: int) -> pygame.font.Font:
-    """Returns pygame's own font in one size."""
-    return pygame.font.Font(None, size)
+    """Returns pygame's own font in one size. To make one takes longer than to use it, so they are kept."""
+    try:
+        _fonts[size].get_height()  # one that was made before a pygame.quit() is of no use any more
+    except (KeyError, pygame.error):
+        _fonts[size] = pygame.font.Font(None, size)
+    return _fonts[size]
 
 
 def printable(name: object) -> str:

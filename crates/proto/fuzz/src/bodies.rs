@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use netplay_proto::value::{MAX_ELEMENTS, measure};
+use netplay_proto::compact::{RowReader, RowWriter, Steps, Width};
+use netplay_proto::value::{Bounds, EXTENSION_WEIGHT, measure};
 use netplay_proto::wire::{Ack, Chunk, Datagram, Introduction};
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
@@ -33,12 +34,73 @@ const DELIVERIES: [Delivery; 4] = [
 
 /// Any bytes as a plain value.
 ///
-/// Nobody panics; a value has no more elements than bytes and than the bound; and what is one ends nowhere sooner or later.
+/// Nobody panics; a value has no more elements than bytes (by their weight) and than the bound; what is one ends nowhere sooner or later; and
+/// what is within tight bounds is within wide ones, with as many elements.
 pub(crate) fn value(data: &[u8]) {
-    if let Ok(elements) = measure(data) {
-        assert!((1..=data.len().min(MAX_ELEMENTS)).contains(&elements));
+    let wide = Bounds::default();
+    let tight = Bounds {
+        depth: 4,
+        elements: 16,
+        length: 8,
+        int_length: 9,
+    };
+    if let Ok(elements) = measure(data, &wide) {
+        assert!((1..=wide.elements.min(data.len() * EXTENSION_WEIGHT)).contains(&elements));
         let longer = [data, &[0xc0]].concat();
-        assert!(measure(&longer).is_err() && measure(&data[..data.len() - 1]).is_err());
+        assert!(measure(&longer, &wide).is_err() && measure(&data[..data.len() - 1], &wide).is_err());
+    }
+    if let Ok(elements) = measure(data, &tight) {
+        assert!(elements <= tight.elements && measure(data, &wide) == Ok(elements));
+    }
+}
+
+/// Any bytes as a row of bits, of any fields.
+///
+/// A byte says how many fields there are. Each is a byte: `0` and the greatest number (8), or else steps from one `f64` to
+/// another by a third. The rest is the row. Nobody panics; what is read and ends with the row is written as the same bytes; and
+/// a value has the number it was read from, or its neighbour's where two are the same.
+pub(crate) fn rows(data: &[u8]) {
+    let mut rest = data;
+    let mut take = |size: usize| -> Option<u64> {
+        let (first, behind) = rest.split_at_checked(size)?;
+        rest = behind;
+        Some(first.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    let mut fields = Vec::new();
+    for _ in 0..take(1).unwrap_or(0) {
+        let field = match take(1) {
+            None => return,
+            Some(0) => take(8).map(|max| (Width::up_to(max), None)),
+            Some(_) => {
+                let mut float = || take(8).map(f64::from_bits);
+                let (Some(min), Some(max), Some(step)) = (float(), float(), float()) else {
+                    return;
+                };
+                Steps::new(min, max, step).map(|steps| (steps.width(), Some(steps)))
+            }
+        };
+        let Some(field) = field else {
+            return;
+        };
+        fields.push(field);
+    }
+    let row = rest;
+    let mut reader = RowReader::new(row);
+    let mut writer = RowWriter::default();
+    for (width, steps) in fields {
+        let Some(number) = reader.read(width) else {
+            return;
+        };
+        writer.write(number, width);
+        if let Some(steps) = steps {
+            let value = steps.value(number);
+            let again = steps.number(value).map(|number| steps.value(number));
+            assert_eq!(again, Some(value), "{steps:?} at {number}");
+        }
+    }
+    if reader.is_at_end() {
+        writer.end_row();
+        assert_eq!(writer.into_bytes(), row);
     }
 }
 

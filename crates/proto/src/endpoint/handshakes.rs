@@ -5,7 +5,7 @@ use rand_core::Rng;
 use super::seats::Predecessor;
 use super::{Endpoint, MAX_SLOTS, Remote, Slot, Stage};
 use crate::address::{Path, Transport};
-use crate::answer::{Answer, Finished, ProvenHello};
+use crate::answer::{Answer, Finished, Offer, ProvenHello};
 use crate::call::Answered;
 use crate::config::Key;
 use crate::connection::{Connection, Opening};
@@ -190,7 +190,12 @@ impl Endpoint {
         self.random.fill_bytes(&mut seat);
         let key = (hello.path, hello.token);
         let (index, local_id) = self.allocate();
-        let Some(mut answer) = Answer::new(now, hello, &accept, &identity, size, local_id, seat, seed) else {
+        let offer = Offer {
+            connection_id: local_id,
+            seat,
+            message_size: size,
+        };
+        let Some(mut answer) = Answer::new(now, hello, &accept, &identity, &offer, seed) else {
             self.free.push(index);
             return false;
         };
