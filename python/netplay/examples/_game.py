@@ -86,7 +86,6 @@ def parse(parser: argparse.ArgumentParser, words: list[str] | None = None) -> ar
 def open_window(args: argparse.Namespace, title: str, size: tuple[int, int]) -> pygame.Surface:
     """Opens the game's window; with --headless it is drawn as any other, and nobody sees it."""
     pygame.init()
-    font.cache_clear()  # those made before a pygame.quit() are void
     pygame.display.set_caption(f"{args.name} · {title}")
     return pygame.display.set_mode(size)
 
