@@ -178,10 +178,16 @@ impl Driver {
                 out.extend(event);
             }
             while out.len() - before < max {
-                let Some(Some((connection, event))) = self.contained(id, |slot| slot.endpoint.poll_event()) else {
+                let left = max - (out.len() - before);
+                let Some(rest) = self.contained(id, |slot| take_messages(slot, left, out)) else {
                     break;
                 };
-                self.took_last = id;
+                if rest.has_taken {
+                    self.took_last = id;
+                }
+                let Some((connection, event)) = rest.event else {
+                    break;
+                };
                 out.extend(self.name_event(now, id, connection, event));
             }
         }
@@ -584,6 +590,43 @@ impl Driver {
             self.fail(peer, Reason::Internal, "a fault inside netplay, please report it");
         }
     }
+}
+
+/// What stopped a run of messages.
+struct Rest {
+    /// Something was taken, be it only what no peer is known for.
+    has_taken: bool,
+    /// An event that is no message; None: there are no more events, or as many as were wanted.
+    event: Option<(ConnectionId, Event)>,
+}
+
+/// Takes messages of one slot, at most this many, up to an event that is none. Together, because they come by the thousand:
+/// the slot is looked up and guarded once for all of them, and a peer once for a run of its own.
+fn take_messages(slot: &mut Slot, max: usize, out: &mut Vec<PeerEvent>) -> Rest {
+    let end = out.len() + max;
+    let mut has_taken = false;
+    let mut last = None;
+    while out.len() < end
+        && let Some((connection, event)) = slot.endpoint.poll_event()
+    {
+        has_taken = true;
+        if !matches!(event, Event::Message { .. }) {
+            let event = Some((connection, event));
+            return Rest { has_taken, event };
+        }
+        let peer = match last {
+            Some((of, peer)) if of == connection => peer,
+            // A connection that ended before it was made is none that the game knows.
+            _ => match slot.peers.get(&connection) {
+                Some(peer) => *peer,
+                None => continue,
+            },
+        };
+        last = Some((connection, peer));
+        let listener = slot.listener;
+        out.push(PeerEvent { peer, listener, event });
+    }
+    Rest { has_taken, event: None }
 }
 
 #[cfg(test)]
