@@ -57,6 +57,8 @@ pub(crate) struct Driver {
     pub(crate) recipients: Vec<(PeerId, Option<(SlotId, ConnectionId)>)>,
     /// The game has sent something since this was taken back.
     pub(crate) has_sent: bool,
+    /// When the first reliable message after the last drive was sent. Somebody drives within milliseconds of it.
+    pub(crate) sent_at: Option<Timestamp>,
 }
 
 /// Names a slot; never used again for another one.
@@ -96,6 +98,7 @@ pub(crate) enum PeerUrl {
 impl Driver {
     /// Receives for each slot, lets the protocol work, and sends what is to be sent.
     pub(crate) fn drive(&mut self, now: Timestamp, look: Look) -> Next {
+        self.sent_at = None;
         let mut next = Next::default();
         for round in 0..LOCAL_ROUNDS {
             // Only what arrived adds up over the rounds.
