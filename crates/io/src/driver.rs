@@ -606,7 +606,7 @@ struct Rest {
 /// Takes messages of one slot, at most this many, up to an event that is none. Together, because they come by the thousand:
 /// the slot is looked up and guarded once for all of them, and a peer once for a run of its own.
 fn take_messages(slot: &mut Slot, max: usize, out: &mut Vec<PeerEvent>) -> Rest {
-    let end = out.len() + max;
+    let end = out.len().saturating_add(max);
     let mut has_taken = false;
     let mut last = None;
     while out.len() < end
