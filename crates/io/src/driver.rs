@@ -57,6 +57,8 @@ pub(crate) struct Driver {
     pub(crate) recipients: Vec<(PeerId, Option<(SlotId, ConnectionId)>)>,
     /// The game has sent something since this was taken back.
     pub(crate) has_sent: bool,
+    /// When the first reliable message after the last drive was sent. Somebody drives within milliseconds of it.
+    pub(crate) sent_at: Option<Timestamp>,
 }
 
 /// Names a slot; never used again for another one.
@@ -96,6 +98,7 @@ pub(crate) enum PeerUrl {
 impl Driver {
     /// Receives for each slot, lets the protocol work, and sends what is to be sent.
     pub(crate) fn drive(&mut self, now: Timestamp, look: Look) -> Next {
+        self.sent_at = None;
         let mut next = Next::default();
         for round in 0..LOCAL_ROUNDS {
             // Only what arrived adds up over the rounds.
@@ -178,10 +181,16 @@ impl Driver {
                 out.extend(event);
             }
             while out.len() - before < max {
-                let Some(Some((connection, event))) = self.contained(id, |slot| slot.endpoint.poll_event()) else {
+                let left = max - (out.len() - before);
+                let Some(rest) = self.contained(id, |slot| take_messages(slot, left, out)) else {
                     break;
                 };
-                self.took_last = id;
+                if rest.has_taken {
+                    self.took_last = id;
+                }
+                let Some((connection, event)) = rest.event else {
+                    break;
+                };
                 out.extend(self.name_event(now, id, connection, event));
             }
         }
@@ -584,6 +593,43 @@ impl Driver {
             self.fail(peer, Reason::Internal, "a fault inside netplay, please report it");
         }
     }
+}
+
+/// What stopped a run of messages.
+struct Rest {
+    /// Something was taken, be it only what no peer is known for.
+    has_taken: bool,
+    /// An event that is no message; None: there are no more events, or as many as were wanted.
+    event: Option<(ConnectionId, Event)>,
+}
+
+/// Takes messages of one slot, at most this many, up to an event that is none. Together, because they come by the thousand:
+/// the slot is looked up and guarded once for all of them, and a peer once for a run of its own.
+fn take_messages(slot: &mut Slot, max: usize, out: &mut Vec<PeerEvent>) -> Rest {
+    let end = out.len().saturating_add(max);
+    let mut has_taken = false;
+    let mut last = None;
+    while out.len() < end
+        && let Some((connection, event)) = slot.endpoint.poll_event()
+    {
+        has_taken = true;
+        if !matches!(event, Event::Message { .. }) {
+            let event = Some((connection, event));
+            return Rest { has_taken, event };
+        }
+        let peer = match last {
+            Some((of, peer)) if of == connection => peer,
+            // A connection that ended before it was made is none that the game knows.
+            _ => match slot.peers.get(&connection) {
+                Some(peer) => *peer,
+                None => continue,
+            },
+        };
+        last = Some((connection, peer));
+        let listener = slot.listener;
+        out.push(PeerEvent { peer, listener, event });
+    }
+    Rest { has_taken, event: None }
 }
 
 #[cfg(test)]

@@ -274,6 +274,20 @@ impl Network {
         self.change(|driver, now| driver.close_when_idle(now, peer, idle));
     }
 
+    /// Queues a message for one peer, and returns false if it is lossy and the connection not made yet. What
+    /// [`send`](Self::send) says of a full queue and of errors holds here too.
+    pub fn give(&self, to: PeerId, message: Message) -> Result<bool, SendError> {
+        self.give_locked(&mut self.inner.shared.lock(), to, message)
+    }
+
+    /// Does what [`give`](Self::give) does if that needs no waiting for another thread, otherwise gives the message back.
+    pub fn try_give(&self, to: PeerId, message: Message) -> Result<Result<bool, SendError>, Message> {
+        match self.inner.shared.try_lock() {
+            Some(mut driver) => Ok(self.give_locked(&mut driver, to, message)),
+            None => Err(message),
+        }
+    }
+
     /// Sends what waits to be sent, receives what has arrived, and appends at most `max` events to `out`.
     /// Returns how many.
     pub fn take(&self, max: usize, out: &mut Vec<PeerEvent>) -> usize {
@@ -433,9 +447,24 @@ impl Network {
         exclude: &[PeerId],
         message: &Message,
     ) -> Result<usize, SendError> {
-        let result = driver.send(self.inner.shared.now(), to, exclude, message);
+        let now = driver.moment_of_sending(message.delivery.is_lossy, || self.inner.shared.now());
+        let result = driver.send(now, to, exclude, message);
         if result.as_ref().is_ok_and(|count| *count > 0) {
             self.inner.shared.rouse();
+        } else {
+            // Nobody will drive for it.
+            driver.sent_at = None;
+        }
+        result
+    }
+
+    fn give_locked(&self, driver: &mut Driver, to: PeerId, message: Message) -> Result<bool, SendError> {
+        let now = driver.moment_of_sending(message.delivery.is_lossy, || self.inner.shared.now());
+        let result = driver.give(now, to, message);
+        if result == Ok(true) {
+            self.inner.shared.rouse();
+        } else {
+            driver.sent_at = None;
         }
         result
     }

@@ -5,7 +5,7 @@
 use netplay_proto::message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE};
 use netplay_proto::{ConnectionId, Message, Reason, Timestamp};
 
-use crate::driver::{Driver, Line, SlotId};
+use crate::driver::{Driver, Line, Peer, SlotId};
 use crate::error::SendError;
 use crate::slot::Slot;
 use crate::types::{PeerId, Target};
@@ -22,18 +22,7 @@ impl Driver {
         exclude: &[PeerId],
         message: &Message,
     ) -> Result<usize, SendError> {
-        let limit = if message.delivery.is_lossy {
-            MAX_LOSSY_SIZE
-        } else {
-            MAX_RELIABLE_SIZE
-        };
-        if message.data.len() > limit {
-            // Also said when there is nobody to send to, so that a game finds it before its first player does.
-            return Err(SendError::TooLarge {
-                size: message.data.len(),
-                limit,
-            });
-        }
+        check_size(message)?;
         self.foreign_refusal(to, exclude, message)?;
         self.has_sent = true;
         let mut count = 0;
@@ -75,6 +64,30 @@ impl Driver {
         Ok(count)
     }
 
+    /// Queues a message for one peer and returns whether it was taken. What is given away is not copied.
+    pub(crate) fn give(&mut self, now: Timestamp, to: PeerId, message: Message) -> Result<bool, SendError> {
+        check_size(&message)?;
+        self.foreign_refusal(Target::One(to), &[], &message)?;
+        self.has_sent = true;
+        match self.peers.get(&to) {
+            Some(Peer {
+                slot,
+                line: Line::Connection(connection),
+                ..
+            }) => self.send_on(now, to, *slot, *connection, message),
+            _ => self.send_one(now, to, &message),
+        }
+    }
+
+    /// Returns the moment to send with. For lossy messages, which go bad, it is the present one; reliable ones sent in a row,
+    /// with no drive between, share that of the first: reading the clock would be a tenth of what sending takes.
+    pub(crate) fn moment_of_sending(&mut self, is_lossy: bool, now: impl FnOnce() -> Timestamp) -> Timestamp {
+        if is_lossy {
+            return now();
+        }
+        *self.sent_at.get_or_insert_with(now)
+    }
+
     /// Returns false if the message is lossy and the connection not made yet.
     fn send_one(&mut self, now: Timestamp, id: PeerId, message: &Message) -> Result<bool, SendError> {
         let peer = self.peers.get_mut(&id).ok_or(SendError::Closed)?;
@@ -113,7 +126,7 @@ impl Driver {
         id: PeerId,
         slot: SlotId,
         connection: ConnectionId,
-        message: &Message,
+        message: impl Into<Message>,
     ) -> Result<bool, SendError> {
         self.fleeting.handle_sent(now, id);
         let result = self.contained(slot, |slot| {
@@ -131,6 +144,21 @@ impl Driver {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Says so if a message is too large for anybody; also when there is nobody to send to, so that a game finds it before its
+/// first player does.
+fn check_size(message: &Message) -> Result<(), SendError> {
+    let limit = if message.delivery.is_lossy {
+        MAX_LOSSY_SIZE
+    } else {
+        MAX_RELIABLE_SIZE
+    };
+    let size = message.data.len();
+    if size > limit {
+        return Err(SendError::TooLarge { size, limit });
+    }
+    Ok(())
 }
 
 /// Counts one of several recipients: that it has just ended is not the caller's fault.

@@ -362,7 +362,7 @@ impl Connection {
     }
 
     /// Queues a message. A remote side that lets reliable messages pile up beyond the bound is disconnected.
-    pub(crate) fn send(&mut self, now: Timestamp, message: &Message, inbox: &mut Inbox) -> Result<u64, SendError> {
+    pub(crate) fn send(&mut self, now: Timestamp, message: Message, inbox: &mut Inbox) -> Result<u64, SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
         }

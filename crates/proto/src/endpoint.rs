@@ -281,7 +281,8 @@ impl Endpoint {
     /// Queues a message on one connection and returns its sequence id. A reliable message on a connection that is still
     /// being made waits for it. A remote side for which more than [`Limits::send_queue`](crate::Limits) piles up is disconnected
     /// with [`Reason::TooSlow`].
-    pub fn send(&mut self, now: Timestamp, id: ConnectionId, message: &Message) -> Result<u64, SendError> {
+    pub fn send(&mut self, now: Timestamp, id: ConnectionId, message: impl Into<Message>) -> Result<u64, SendError> {
+        let message = message.into();
         let index = self.index(id).ok_or(SendError::Closed)?;
         let Some(slot) = &mut self.slots[index] else {
             return Err(SendError::Closed);

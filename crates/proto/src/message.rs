@@ -88,6 +88,13 @@ pub struct Message {
     pub data: Bytes,
 }
 
+/// For those who send the same to several; the bytes are shared.
+impl From<&Message> for Message {
+    fn from(message: &Message) -> Self {
+        message.clone()
+    }
+}
+
 /// The largest reliable message, in bytes.
 pub const MAX_RELIABLE_SIZE: usize = 16 * 1024 * 1024;
 

@@ -136,10 +136,15 @@ impl Outbox {
     }
 
     /// Queues a message and returns its sequence id.
-    pub(crate) fn push(&mut self, now: Timestamp, message: &Message) -> Result<u64, SendError> {
-        let id = LaneId::new(message.channel, message.delivery);
-        let (size, kind, data) = (message.data.len(), message.kind, message.data.clone());
-        let limit = if message.delivery.is_lossy {
+    pub(crate) fn push(&mut self, now: Timestamp, message: impl Into<Message>) -> Result<u64, SendError> {
+        let Message {
+            channel,
+            delivery,
+            kind,
+            data,
+        } = message.into();
+        let (id, size) = (LaneId::new(channel, delivery), data.len());
+        let limit = if delivery.is_lossy {
             MAX_LOSSY_SIZE
         } else {
             self.remote_message_size
@@ -148,7 +153,7 @@ impl Outbox {
             return Err(SendError::TooLarge { size, limit });
         }
         let lane = self.lanes.entry(id, OutLane::default);
-        if message.delivery.is_lossy {
+        if delivery.is_lossy {
             let sequence_id = lane.next_lossy;
             lane.next_lossy += 1;
             self.lossy.push(LossyMessage {
@@ -188,7 +193,7 @@ impl Outbox {
                 // It was accepted once; a remote side that accepts less than it did goes without.
                 let _ = self.push(
                     now,
-                    &Message {
+                    Message {
                         channel: id.channel(),
                         delivery: id.delivery(),
                         kind: message.kind,

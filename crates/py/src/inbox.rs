@@ -91,6 +91,7 @@ impl Inbox {
     fn convert(&self, py: Python<'_>, open: &Arc<Open>, taken: Vec<PeerEvent>) -> PyResult<(Vec<Py<Event>>, bool)> {
         let watched = *lock(&self.watched);
         let mut events = Vec::with_capacity(taken.len());
+        let _pause = taken.iter().all(is_plain_data).then(CollectorPause::begin);
         let mut is_plain = true;
         let mut interruption = None;
         // Messages come in runs from one peer: the map is asked once for each.
@@ -121,6 +122,36 @@ impl Inbox {
                 lock(&self.left_over).extend(events);
                 Err(error)
             }
+        }
+    }
+}
+
+/// Returns true if no Python code runs when this is converted.
+fn is_plain_data(event: &PeerEvent) -> bool {
+    matches!(event.event, IoEvent::Message { kind, .. } if kind == Kind::BYTES || kind == Kind::TEXT)
+}
+
+/// While it lives, Python does not look for circles in what is being made: every 700 events it would, and thousands are
+/// made in a row, none of which can be garbage yet.
+///
+/// No Python code may run meanwhile: it could want the collector otherwise.
+struct CollectorPause {
+    was_enabled: bool,
+}
+
+impl CollectorPause {
+    fn begin() -> Self {
+        // SAFETY: called with the interpreter attached, for whoever converts holds a `Python`; sets a flag.
+        let was_enabled = unsafe { pyo3::ffi::PyGC_Disable() } == 1;
+        Self { was_enabled }
+    }
+}
+
+impl Drop for CollectorPause {
+    fn drop(&mut self) {
+        if self.was_enabled {
+            // SAFETY: as above; it does not outlive the conversion.
+            unsafe { pyo3::ffi::PyGC_Enable() };
         }
     }
 }

@@ -153,7 +153,7 @@ impl Network {
                     && let [peer] = &peers[..]
                 {
                     let Ok(url) = who.cast::<PyString>() else {
-                        return open.send_to_one(py, peer.get(), &message);
+                        return open.send_to_one(py, peer.get(), message);
                     };
                     match open.send(py, Target::One(peer.get().io_id), &[], &message) {
                         // It has ended, and the game is about to learn so: a URL means whoever is there.

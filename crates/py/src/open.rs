@@ -90,17 +90,22 @@ impl Open {
     }
 
     /// Queues a message for one peer. A peer that ended since the game last looked takes nothing: its event follows.
-    pub(crate) fn send_to_one(&self, py: Python<'_>, peer: &Peer, message: &Message) -> PyResult<usize> {
+    pub(crate) fn send_to_one(&self, py: Python<'_>, peer: &Peer, message: Message) -> PyResult<usize> {
         if peer.is_closed() {
             return Err(errors::PeerClosed::new_err(format!(
                 "{} is gone; connect() again, or leave it out",
                 peer.describe()
             )));
         }
-        match self.send(py, Target::One(peer.io_id), &[], message) {
-            Ok(count) => Ok(count),
+        let (id, is_lossy) = (peer.io_id, message.delivery.is_lossy);
+        let result = match self.io.try_give(id, message) {
+            Ok(result) => result,
+            Err(message) => py.detach(|| self.io.give(id, message)),
+        };
+        match result {
+            Ok(is_taken) => Ok(usize::from(is_taken)),
             Err(SendError::Closed | SendError::NotConnected) => Ok(0),
-            Err(error) => Err(errors::from_send(error, message.delivery.is_lossy)),
+            Err(error) => Err(errors::from_send(error, is_lossy)),
         }
     }
 

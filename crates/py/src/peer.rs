@@ -314,7 +314,7 @@ impl Peer {
         ordered: bool,
     ) -> PyResult<bool> {
         let message = to_message(data, channel, lossy, ordered, &self.open.codec)?;
-        Ok(self.open.send_to_one(py, self, &message)? > 0)
+        Ok(self.open.send_to_one(py, self, message)? > 0)
     }
 
     /// Asks this peer something. The answer comes as a NETWORK_ANSWER event with the token.
