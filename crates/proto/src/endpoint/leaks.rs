@@ -260,3 +260,30 @@ fn nothing_of_hundreds_of_connections_stays_however_they_ended() {
         }
     }
 }
+
+#[test]
+fn one_who_forgets_again_and_again_fills_no_memory_of_a_game_that_takes_nothing() {
+    let mut world = World::new(1);
+    world.connect("", None);
+    world.run(Duration::from_secs(1));
+    world.guest = None;
+    world.is_asleep = true;
+    let mut most = 0;
+    for _ in 0..10 {
+        for _ in 0..400 {
+            world.talk();
+        }
+        world.run(Duration::from_secs(2));
+        most = world.server.events_waiting().max(most);
+        world.client = endpoint(&mut world.random, 1, false);
+        let seat = world.seat;
+        world.connect("", seat);
+        world.run(Duration::from_secs(1));
+    }
+    assert!(most * 3000 < 4 << 20, "{most} events wait");
+    world.is_asleep = false;
+    world.run(Duration::from_secs(20));
+    world.connect("", None);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.client.established().count(), 1, "it may come again as new");
+}
