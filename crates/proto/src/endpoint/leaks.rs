@@ -182,7 +182,11 @@ impl World {
     /// Lives through one of the ways in which a connection comes and goes.
     fn live(&mut self) {
         let kind = self.random.next_u32() % 10;
-        self.loss = if self.random.next_u32() % 3 == 0 { 30 } else { 0 };
+        self.loss = if self.random.next_u32().is_multiple_of(3) {
+            30
+        } else {
+            0
+        };
         self.guest = None;
         self.connect(if kind == 0 { "another" } else { "" }, None);
         let time = self.some_time(Duration::from_secs(1));
@@ -204,7 +208,11 @@ impl World {
             self.loss = 30;
             let time = self.some_time(Duration::from_secs(1));
             self.run(time);
-            self.loss = if self.random.next_u32() % 2 == 0 { 100 } else { 0 };
+            self.loss = if self.random.next_u32().is_multiple_of(2) {
+                100
+            } else {
+                0
+            };
             let time = self.some_time(Duration::from_secs(2));
             self.run(time);
         }
