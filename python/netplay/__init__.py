@@ -31,6 +31,9 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_codec`, `_pygame_values` | plain values to bytes and back |
 | `_messages`, `_schema` | `message`: classes whose objects travel; what their annotations say |
 | `_compact` | `Float`, `Angle`, `Int`, `Flags`: fields of a few bits |
+| `_remote` | events that travel from one pygame queue to another |
+| `_ask` | questions and answers |
+| `_strikes` | how much nonsense a peer may send |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_netgraph` | `NetGraph`: how the connection is doing, drawn over the game |
 | `_pygame` | the bridge to pygame's queue |
@@ -55,9 +58,11 @@ from ._errors import (
 )
 from ._events import (
     NETWORK,
+    NETWORK_ANSWER,
     NETWORK_CONNECTED,
     NETWORK_DATA_IN,
     NETWORK_DISCONNECTED,
+    NETWORK_EVENT,
     NETWORK_LOST,
     NETWORK_RESUMED,
     NETWORK_WAKE,
@@ -66,13 +71,16 @@ from ._events import (
 from ._messages import message
 from ._netgraph import NetGraph
 from ._network import Network
+from ._remote import event_type
 from ._trust import forget
 
 __all__ = [
     "NETWORK",
+    "NETWORK_ANSWER",
     "NETWORK_CONNECTED",
     "NETWORK_DATA_IN",
     "NETWORK_DISCONNECTED",
+    "NETWORK_EVENT",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_WAKE",
@@ -97,10 +105,12 @@ __all__ = [
     "UnsupportedData",
     "What",
     "__version__",
+    "allow_events",
     "ban",
     "bans",
     "close",
     "connect",
+    "event_type",
     "forget",
     "get",
     "limit",
@@ -108,6 +118,7 @@ __all__ = [
     "message",
     "on",
     "poll",
+    "post",
     "recv",
     "send",
     "stats",
@@ -123,6 +134,8 @@ recv = _default.recv
 poll = _default.poll
 get = _default.get
 on = _default.on
+post = _default.post
+allow_events = _default.allow_events
 limit = _default.limit
 ban = _default.ban
 unban = _default.unban

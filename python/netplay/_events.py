@@ -15,9 +15,11 @@ from typing import Final
 
 __all__ = [
     "NETWORK",
+    "NETWORK_ANSWER",
     "NETWORK_CONNECTED",
     "NETWORK_DATA_IN",
     "NETWORK_DISCONNECTED",
+    "NETWORK_EVENT",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_WAKE",
@@ -37,13 +39,21 @@ class What(enum.IntEnum):
     NETWORK_CONNECTED = 1
     """The handshake is done: `peer`."""
     NETWORK_DATA_IN = 2
-    """A message arrived, whole: `peer`, `channel`, `data`, `sequenceid`, `lossy`."""
+    """A message arrived, whole: `peer`, `channel`, `data`, `sequenceid`, `lossy`, and `reply`, which answers it."""
     NETWORK_LOST = 3
     """The link broke; netplay goes on trying: `peer`, `reason`, `seconds_left`."""
     NETWORK_RESUMED = 4
     """The link is back, nothing lost and nothing twice: `peer`, `seconds`."""
     NETWORK_DISCONNECTED = 5
     """The peer is gone for good, or could not be reached: `peer`, `reason` (its words: `Event.reason`), `detail`."""
+
+    NETWORK_EVENT = 6
+    """Somebody posted an event into our queue: `peer`, `channel`, `type`, `name`, `data`, `lossy`.
+
+    Only `get()` returns it. `poll()` posts the event itself, of its own type, with its own attributes and `peer`.
+    """
+    NETWORK_ANSWER = 7
+    """What came of `peer.ask()`: `peer`, `channel`, `token`, `data`, `reason` ("" when it was answered)."""
 
     def __str__(self) -> str:
         return self.name
@@ -56,3 +66,5 @@ NETWORK_DATA_IN: Final = What.NETWORK_DATA_IN
 NETWORK_LOST: Final = What.NETWORK_LOST
 NETWORK_RESUMED: Final = What.NETWORK_RESUMED
 NETWORK_DISCONNECTED: Final = What.NETWORK_DISCONNECTED
+NETWORK_EVENT: Final = What.NETWORK_EVENT
+NETWORK_ANSWER: Final = What.NETWORK_ANSWER

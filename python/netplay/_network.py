@@ -16,11 +16,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from . import _codec, _core, _kinds, _messages, _trust
+from . import _codec, _core, _kinds, _messages, _remote, _trust
+from ._ask import Answer, Question, Questions, Reply
 from ._core import Event, Listener, Peer
-from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED
+from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST
+from ._strikes import Strikes, Unbearable
 from ._tickets import Ticket
 
 if TYPE_CHECKING:
@@ -78,7 +80,15 @@ class Network(_core.Network):
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         """Makes the core's part; arguments are those of a subclass."""
-        return super().__new__(cls, _kinds.packers, _codec.encode, _codec.decode, _kinds.unpack)
+        strikes = Strikes()
+        questions = Questions(strikes)
+        network = super().__new__(cls, _kinds.packers, _codec.encode, _codec.decode, _kinds.unpack, questions.ask)
+        network._questions = questions
+        network._door = _remote.Door(strikes)
+        return network
+
+    _questions: Questions
+    _door: _remote.Door
 
     def __init__(self) -> None:
         """Makes a network with nothing in it; starts no thread and opens no socket yet."""
@@ -86,6 +96,7 @@ class Network(_core.Network):
         self._listener_callbacks: dict[int, Callbacks] = {}
         self._peer_callbacks: dict[int, Callbacks] = {}
         self._tickets: dict[int, Ticket] = {}
+        self._met: weakref.WeakSet[Peer] = weakref.WeakSet()  # those that were connected
         self._pending: deque[Event] = deque()  # taken, and nobody was called for them yet
         self._ready: list[Event] = []  # only to be handed out
         self._bridge: Bridge | None = None
@@ -331,7 +342,8 @@ class Network(_core.Network):
                 earlier one.
 
         Returns:
-            A decorator that returns the function as it is. The function is called with the event.
+            A decorator that returns the function as it is. The function is called with the event. What it returns
+            answers the event if it is a question; to answer later, let it return None and call `event.reply(data)`.
 
         Raises:
             ValueError: The channel is not 0 to 255.
@@ -359,6 +371,83 @@ class Network(_core.Network):
             return handler
 
         return register
+
+    def post(
+        self,
+        event: object,
+        attributes: dict[str, Any] | None = None,
+        *,
+        to: Peer | str | Iterable[Peer | str] | None = None,
+        exclude: Peer | str | Iterable[Peer | str] | None = None,
+        channel: int = 0,
+        lossy: bool = False,
+        ordered: bool = True,
+    ) -> int:
+        """Puts an event into the pygame queues of the other players, where it has the attribute `peer`: us.
+
+        An event of a type made by `event_type()` gets in where the same type was made; one of the keyboard, the mouse,
+        a joystick or a finger where `allow_events()` lets it in. No other event travels. Attributes that mean nothing
+        elsewhere, such as the window, stay here. An event that came from a peer itself does not go back to it, so
+        `post(e)` passes it on.
+
+        Args:
+            event: A `pygame.event.Event`; an event of `get()` whose `what` is NETWORK_EVENT; or, where there is no
+                pygame, the number of a type, with the attributes.
+            attributes: A dict, if `event` is a number.
+            to: As for `send()`. None for every peer.
+            exclude: As for `send()`.
+            channel: As for `send()`; events keep their order among themselves and with the messages of their channel.
+            lossy: As for `send()`; good for MOUSEMOTION.
+            ordered: As for `send()`.
+
+        Returns:
+            To how many peers.
+
+        Raises:
+            UnsupportedData: Events of this type do not travel, or an attribute is missing, is none of its type, or has
+                another type than `event_type()` was told. A tuple is welcome as a Vector2, Rect or Color.
+            NotConnected, PeerClosed, ValueError, TypeError: As for `send()`.
+
+        Example:
+            >>> import netplay
+            >>> SPLASH = netplay.event_type("docs-splash", where=tuple, size=int)
+            >>> with netplay.Network() as server, netplay.Network() as client:
+            ...     _ = server.listen("local://docs-post")
+            ...     _ = client.connect("local://docs-post")
+            ...     _ = client.post(SPLASH, {"where": (30, 40), "size": 3})
+            ...     _, event = server.get(timeout=5) + server.get(timeout=0.1)
+            ...     event.type == SPLASH, event.data["where"]
+            (True, (30, 40))
+        """
+        message, origin = _remote.outgoing(event, attributes)
+        if to is None and isinstance(origin, Peer) and any(origin is peer for peer in self.peers):
+            if exclude is None or isinstance(exclude, (Peer, str)):
+                exclude = [origin] if exclude is None else [exclude, origin]
+            else:
+                exclude = [*exclude, origin]
+        return self.send(message, channel, lossy, to=to, ordered=ordered, exclude=exclude)
+
+    def allow_events(self, *types: int | str) -> None:
+        """Lets in standard events that other players post: keys, mouse, joysticks, controllers, fingers, text.
+
+        Such an event arrives in the pygame queue like one of this machine's own, and has the attribute `peer`; so a
+        key pressed elsewhere does whatever the key does here, the one that quits the game as well:
+        look whether `hasattr(e, "peer")`. QUIT, window, drop and all other events are never let in.
+        Without this call no standard event is.
+
+        Args:
+            types: All that are let in from now on: `pygame.KEYDOWN`, or "KEYDOWN" where there is no pygame. Those of an
+                earlier call are not, unless they are named again; `allow_events()` lets in none.
+
+        Raises:
+            ValueError: Events of this type are never let in.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as network:
+            ...     network.allow_events("KEYDOWN", "KEYUP")
+        """
+        self._door.allow(types)
 
     def ban(self, who: Peer | str, seconds: float | None = None) -> None:
         """Keeps somebody out: closes whoever is connected and meant at once, and refuses them when they come again.
@@ -491,8 +580,10 @@ class Network(_core.Network):
 
         Returns:
             A dict: "events_waiting", "bans", "closed_for_bad_data" (peers, since the first listen or connect),
-            "messages_refused" (of a type that this side does not have, or not so), and "polls_blocked" (calls of poll()
-            that could hand out nothing because the game blocks the event type).
+            "messages_refused" (of a type that this side does not have, or not so), "events_refused" (remote events of a
+            type unknown or not let in), "events_blocked" (those let in, and left out because the game blocks their
+            type), "questions_open", "answers_unexpected" (to a question given up, or never asked), and "polls_blocked"
+            (calls of poll() that could hand out nothing because the game blocks NETWORK).
 
         Raises:
             Nothing.
@@ -504,7 +595,11 @@ class Network(_core.Network):
         """
         stats = self._stats()
         stats["events_waiting"] += len(self._pending) + len(self._ready)
+        stats["events_refused"] = self._door.refused
+        stats["questions_open"] = len(self._questions)
+        stats["answers_unexpected"] = self._questions.unexpected
         stats["polls_blocked"] = 0 if self._bridge is None else self._bridge.polls_blocked
+        stats["events_blocked"] = 0 if self._bridge is None else self._bridge.events_blocked
         return stats
 
     def close(self) -> None:
@@ -550,6 +645,7 @@ class Network(_core.Network):
         self._tickets.clear()
         self._pending.clear()
         self._ready.clear()
+        self._questions.clear()
         self._listener_callbacks.clear()
         self._peer_callbacks.clear()
         if self._bridge is not None:
@@ -557,6 +653,14 @@ class Network(_core.Network):
 
     def _collect(self, limit: int, timeout: float) -> list[Event]:
         """Takes at most `limit` events, calls those who want to be called, and returns what is left for the game."""
+        if not self._questions:
+            return self._collect_arrived(limit, timeout)
+        out = self._collect_arrived(limit, min(timeout, self._questions.seconds_left()))
+        if not self._pending and not self._ready:  # otherwise an answer may be among them
+            out += self._questions.take_overdue(limit - len(out))
+        return out
+
+    def _collect_arrived(self, limit: int, timeout: float) -> list[Event]:
         if not self._pending and not self._ready:
             events, is_plain = self._take(limit, timeout)
             if is_plain:
@@ -566,10 +670,22 @@ class Network(_core.Network):
         try:
             while self._pending and len(out) < limit:
                 event = self._pending.popleft()
+                if event.what is NETWORK_DATA_IN and event._kind >= _kinds.REMOTE_EVENT:
+                    opened = self._opened(event)
+                    if opened is None:
+                        continue
+                    event = opened
                 if event.what is NETWORK_DATA_IN:
                     handler = self._handlers.get(type(event.data)) or self._handlers.get(event.channel)
                     if handler is not None:
-                        handler(event)
+                        answer = handler(event)
+                        if answer is not None:
+                            event.reply(answer)
+                        continue
+                elif self._questions:
+                    unanswered = self._unanswered(event)
+                    if unanswered:
+                        self._pending.extendleft([event, *reversed(unanswered)])  # they come before it
                         continue
                 out.append(event)  # before any callback, so that one that raises does not lose it
                 if event.what is NETWORK_CONNECTED:
@@ -581,11 +697,35 @@ class Network(_core.Network):
             raise
         return out
 
+    def _unanswered(self, event: Event) -> list[Event]:
+        """Gives up the questions that nobody will answer any more, now that this has happened."""
+        if event.what is NETWORK_DISCONNECTED:
+            return self._questions.take_disconnected(event.peer)
+        was_met = event.what is NETWORK_LOST or (event.what is NETWORK_CONNECTED and event.peer in self._met)
+        if was_met and event.reason == "restarted":
+            return self._questions.take_disconnected(event.peer, is_gone=False)
+        return []
+
+    def _opened(self, event: Event) -> Event | None:
+        """Makes of a message that is a remote event, a question or an answer what the game gets; None for nothing."""
+        data = event.data
+        try:
+            if type(data) is Question:
+                return _core._question_event(event, data.kind, data.data, Reply(event.peer, event.channel, data.token))
+            if type(data) is Answer:
+                return self._questions.take_answered(event.peer, data)
+            return self._door.admit(event, data) if type(data) is _remote.Arrived else event
+        except Unbearable as end:
+            if event.peer.state != "closed":
+                self._end_unreadable(event.peer, str(end))
+            return None
+
     def _handle_connected(self, peer: Peer) -> None:
         if not peer.is_incoming and peer.key is not None:
             _trust.remember(peer.url, peer.key)
         if peer.id in self._tickets and peer._seat is not None:
             self._tickets[peer.id].keep(peer._seat)
+        self._met.add(peer)
         on_connect, _ = self._callbacks_of(peer)
         if on_connect is not None:
             on_connect(peer)

@@ -48,7 +48,7 @@ def wait_until_somebody_listens(port: int) -> None:
 
 def test_the_list_names_every_example() -> None:
     printed = run("netplay.examples").stdout
-    for name in ("hello", "chat", "chats", "comets", "demo", "lines", "meadow"):
+    for name in ("hello", "chat", "chats", "comets", "demo", "gamepad", "lines", "meadow"):
         assert re.search(rf"^  {name} +\w", printed, re.MULTILINE), printed
 
 

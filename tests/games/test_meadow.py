@@ -233,4 +233,4 @@ def test_the_window_draws_what_a_player_knows_from_nothing_to_the_end(make: Call
     flock.network.get(1.0)
     me.state, me.trouble = "gone", "goodbye"
     window.draw(me)
-    pygame.quit()
+    pygame.display.quit()

@@ -97,6 +97,7 @@ def looks_as(screen: Screen, is_right: Callable[[pygame.Surface], bool], name: s
         time.sleep(0.2)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_menu_of_comets_stands_in_a_real_window(screen: Screen) -> None:
     window = Window(screen, "netplay.examples.comets", "--name", "Ada")
     area = pygame.Rect(270, 168, 420, 240)
@@ -107,6 +108,7 @@ def test_the_menu_of_comets_stands_in_a_real_window(screen: Screen) -> None:
         window.close()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_comets_with_the_net_graph_stands_in_a_real_window(screen: Screen) -> None:
     window = Window(screen, "netplay.examples.demo", "--autoplay", "--picture", "out/comets-leaving.png")
     try:

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hosts import Hosts
@@ -65,11 +66,22 @@ def hosts() -> Iterator[Hosts]:
         made.make()
     except OSError as error:
         made.delete()
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"network namespaces cannot be made here: {error}")
+        skip(f"network namespaces cannot be made here: {error}")
     yield made
     made.delete()
+
+
+def needs(command: str, package: str) -> pytest.MarkDecorator:
+    """Marks a test that needs a command. In CI it runs, and fails, where there is none."""
+    is_missing = shutil.which(command) is None and os.environ.get("CI") != "true"
+    return pytest.mark.skipif(is_missing, reason=f"there is no {command} (Debian: {package})")
+
+
+def skip(reason: str) -> NoReturn:
+    """Skips a test with the reason; in CI, where everything must be there, fails it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import netplay
 from netplay import Event, Listener, NetGraph, Network, Peer, _core
 
 MODULES = [
+    "_ask",
     "_codec",
     "_errors",
     "_events",
@@ -22,6 +23,8 @@ MODULES = [
     "_network",
     "_play",
     "_pygame",
+    "_remote",
+    "_strikes",
     "_tickets",
     "_trust",
     "sync",
@@ -54,7 +57,8 @@ def test_public_things_say_they_are_of_netplay() -> None:
 
 
 def test_the_functions_of_the_package_are_the_methods_of_one_network() -> None:
-    for name in ("listen", "connect", "send", "poll", "get", "on", "ban", "unban", "bans", "stats", "close"):
+    names = ["listen", "connect", "send", "post", "allow_events", "poll", "get", "on", "ban", "unban", "bans", "stats"]
+    for name in [*names, "close"]:
         assert getattr(netplay, name).__self__ is netplay._default
         assert inspect.signature(getattr(netplay, name)) == inspect.signature(getattr(netplay._default, name))
     assert str(inspect.signature(netplay.send)) == (
@@ -69,7 +73,7 @@ def documented() -> list[object]:
         for name in public(kind)
         if name != "mro"
     ]
-    return [Network, Peer, Listener, Event, NetGraph, netplay.forget, *methods]
+    return [Network, Peer, Listener, Event, NetGraph, netplay.forget, netplay.event_type, *methods]
 
 
 @pytest.mark.parametrize("thing", documented(), ids=lambda thing: getattr(thing, "__qualname__", repr(thing)))
@@ -82,7 +86,7 @@ def test_everything_public_has_a_docstring(thing: object) -> None:
 def methods() -> list[object]:
     kinds = (Network, Peer, Listener, Event, NetGraph)
     found = [getattr(kind, name) for kind in kinds for name in public(kind)]
-    return [netplay.forget, *(thing for thing in found if callable(thing))]
+    return [netplay.forget, netplay.event_type, *(thing for thing in found if callable(thing))]
 
 
 @pytest.mark.parametrize("method", methods(), ids=lambda method: str(method.__qualname__))
@@ -103,7 +107,7 @@ def test_the_examples_in_the_docstrings_run(name: str) -> None:
 
 def test_the_examples_of_the_core_run() -> None:
     runner = doctest.DocTestRunner()
-    for thing in (_core.Network.send, Peer.send, Peer.close, Peer.stats, Listener.close, Listener.stats):
+    for thing in (_core.Network.send, Peer.send, Peer.ask, Peer.close, Peer.stats, Listener.close, Listener.stats):
         text = inspect.getdoc(thing) or ""
         runner.run(doctest.DocTestParser().get_doctest(text, {"netplay": netplay}, thing.__qualname__, None, None))
     assert runner.failures == 0

@@ -64,7 +64,7 @@ def test_events_are_posted_once_in_order_of_arrival_with_their_attributes(pair: 
     assert event.peer is pair.to_client
     assert event.lossy is False
     assert event.sequenceid == 0
-    assert set(event.dict) == {"what", "peer", "channel", "data", "sequenceid", "lossy"}
+    assert set(event.dict) == {"what", "peer", "channel", "data", "sequenceid", "lossy", "reply"}
     assert "NETWORK_DATA_IN" in repr(event)
     assert ours(pygame.event.get()) == []
 

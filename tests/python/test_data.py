@@ -273,7 +273,7 @@ class Impostor(_core.Network):
     """A network that takes the kind and the bytes given to it for what has been packed."""
 
     def __new__(cls) -> Impostor:
-        return super().__new__(cls, {tuple: lambda packed: packed}, encode, decode, lambda *all: all)
+        return super().__new__(cls, {tuple: lambda packed: packed}, encode, decode, lambda *all: all, lambda *_: 0)
 
 
 def colliding_tuples(count: int) -> list[tuple[int, int]]:

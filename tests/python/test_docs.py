@@ -6,7 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
-from netplay import Event
+from netplay import Event, _remote
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,3 +29,9 @@ def test_every_reason_is_in_the_docstring_and_in_the_protocol() -> None:
     for reason in reasons:
         assert f'"{reason}"' in docstring
         assert f"| {reason} |" in protocol
+
+
+def test_every_standard_event_is_in_the_protocol_with_its_fields() -> None:
+    protocol = (ROOT / "docs/protocol.md").read_text("utf-8")
+    for name in _remote._STANDARD:
+        assert f"`{_remote._standard(name).signature}`" in protocol

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEADLINE, only, wait_for
+from conftest import DEADLINE, only, skip, wait_for
 
 import netplay
 from netplay import Event, Network
@@ -46,7 +46,7 @@ def enet() -> Any:
     try:
         return importlib.import_module("enet")
     except ImportError:
-        pytest.skip("pyenet is not installed: make .venv/.installed-bench")
+        skip("pyenet is not installed")
 
 
 def both(foreign: Foreign, network: Network, is_done: Callable[[list[Event]], object]) -> list[Event]:
@@ -221,13 +221,13 @@ int main(int argc, char **argv) {
 def c_peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("there is no C compiler")
+        skip("there is no C compiler")
     folder = tmp_path_factory.mktemp("enet")
     source, program = folder / "peer.c", folder / "peer"
     source.write_text(C_PROGRAM)
     built = subprocess.run([compiler, str(source), "-o", str(program), "-lenet"], capture_output=True, text=True)
     if built.returncode != 0:
-        pytest.skip("ENet's C library is not installed (Debian: libenet-dev)")
+        skip("ENet's C library is not installed (Debian: libenet-dev)")
     return program
 
 

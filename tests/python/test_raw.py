@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import struct
 import subprocess
@@ -12,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import DEADLINE, only, wait_for, wait_until
+from conftest import DEADLINE, needs, only, wait_for, wait_until
 
 import netplay
 from netplay import Event, Listener, Network
@@ -204,7 +203,7 @@ def test_an_asyncio_server_and_client_are_peers_like_others(networks: Make) -> N
     assert not thread.is_alive()
 
 
-@pytest.mark.skipif(shutil.which("nc") is None, reason="there is no nc")
+@needs("nc", "netcat-openbsd")
 def test_nc_talks_to_a_game(networks: Make) -> None:
     server = networks()
     tcp, udp = server.listen("tcp://127.0.0.1:0"), server.listen("udp://127.0.0.1:0")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import shutil
 import socket
 import ssl
 import struct
@@ -21,7 +20,7 @@ from pathlib import Path
 import pytest
 import websockets.asyncio.client
 import websockets.exceptions
-from conftest import DEADLINE, Pair, only, wait_for, wait_until
+from conftest import DEADLINE, Pair, needs, only, wait_for, wait_until
 
 import netplay
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, Listener, Network
@@ -583,7 +582,7 @@ def test_the_certificate_is_pinned_by_its_fingerprint_and_stays_the_same(network
     assert again.certificate == listener.certificate
 
 
-openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
+openssl = needs("openssl", "openssl")
 
 
 @openssl
@@ -620,7 +619,7 @@ def test_openssl_shakes_hands(served: tuple[Network, Listener]) -> None:
         assert words in output
 
 
-@pytest.mark.skipif(shutil.which("nc") is None, reason="there is no nc")
+@needs("nc", "netcat-openbsd")
 def test_nc_gets_the_page_too(served: tuple[Network, Listener]) -> None:
     server, listener = served
     with driven(server):

@@ -15,10 +15,12 @@ use crate::peer::Peer;
 /// | what | attributes |
 /// |---|---|
 /// | NETWORK_CONNECTED | peer, reason |
-/// | NETWORK_DATA_IN | peer, channel, data, sequenceid, lossy |
+/// | NETWORK_DATA_IN | peer, channel, data, sequenceid, lossy, reply |
 /// | NETWORK_LOST | peer, reason, seconds_left |
 /// | NETWORK_RESUMED | peer, seconds |
 /// | NETWORK_DISCONNECTED | peer, reason, detail |
+/// | NETWORK_EVENT | peer, channel, type, name, data, lossy |
+/// | NETWORK_ANSWER | peer, channel, token, data, reason |
 ///
 /// Asking for another attribute raises AttributeError.
 #[pyclass(frozen, weakref, module = "netplay")]
@@ -43,6 +45,8 @@ pub(crate) enum Body {
         data: Py<PyAny>,
         sequence_id: u64,
         is_lossy: bool,
+        /// What answers it, if it is a question.
+        reply: Option<Py<PyAny>>,
     },
     Lost {
         reason: &'static str,
@@ -55,6 +59,26 @@ pub(crate) enum Body {
         reason: &'static str,
         detail: String,
     },
+    Remote(Box<Remote>),
+    Answer(Box<Answer>),
+}
+
+/// An event that a remote side posted, for a game that has no pygame queue. Boxed, as is the next, because it is rare and
+/// larger than a message.
+pub(crate) struct Remote {
+    channel: u8,
+    number: u16,
+    name: String,
+    data: Py<PyDict>,
+    is_lossy: bool,
+}
+
+/// What came of a question.
+pub(crate) struct Answer {
+    channel: u8,
+    token: u32,
+    data: Py<PyAny>,
+    reason: String,
 }
 
 impl Body {
@@ -66,6 +90,8 @@ impl Body {
             Self::Lost { .. } => (2, "NETWORK_LOST"),
             Self::Resumed { .. } => (3, "NETWORK_RESUMED"),
             Self::Disconnected { .. } => (4, "NETWORK_DISCONNECTED"),
+            Self::Remote(_) => (5, "NETWORK_EVENT"),
+            Self::Answer(_) => (6, "NETWORK_ANSWER"),
         }
     }
 }
@@ -90,6 +116,17 @@ impl Event {
         })?;
         Ok(all[body.what().0].clone_ref(py))
     }
+
+    /// Returns what is called to answer a message; one that is no question has one, too, which does nothing.
+    fn reply_object(py: Python<'_>, reply: Option<&Py<PyAny>>) -> PyResult<Py<PyAny>> {
+        static NO_REPLY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        match reply {
+            Some(reply) => Ok(reply.clone_ref(py)),
+            None => NO_REPLY
+                .import(py, "netplay._ask", "no_reply")
+                .map(|none| none.clone().unbind()),
+        }
+    }
 }
 
 #[pymethods]
@@ -99,15 +136,19 @@ impl Event {
     fn channel(&self) -> PyResult<u8> {
         match &self.body {
             Body::DataIn { channel, .. } => Ok(*channel),
+            Body::Remote(remote) => Ok(remote.channel),
+            Body::Answer(answer) => Ok(answer.channel),
             _ => Err(self.missing("channel")),
         }
     }
 
-    /// What was sent.
+    /// What was sent; of a NETWORK_EVENT a dict of its attributes, of a NETWORK_ANSWER the answer, or None without one.
     #[getter]
     fn data(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match &self.body {
             Body::DataIn { data, .. } => Ok(data.clone_ref(py)),
+            Body::Answer(answer) => Ok(answer.data.clone_ref(py)),
+            Body::Remote(remote) => Ok(remote.data.clone_ref(py).into_any()),
             _ => Err(self.missing("data")),
         }
     }
@@ -126,7 +167,45 @@ impl Event {
     fn lossy(&self) -> PyResult<bool> {
         match &self.body {
             Body::DataIn { is_lossy, .. } => Ok(*is_lossy),
+            Body::Remote(remote) => Ok(remote.is_lossy),
             _ => Err(self.missing("lossy")),
+        }
+    }
+
+    /// Answers the peer that asked: `e.reply(data)`, now or later, once. True if the answer is on its way; False if there
+    /// was one already, if the peer is gone, or if this message is no question.
+    #[getter]
+    fn reply(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match &self.body {
+            Body::DataIn { reply, .. } => Self::reply_object(py, reply.as_ref()),
+            _ => Err(self.missing("reply")),
+        }
+    }
+
+    /// What `peer.ask()` gave for the question.
+    #[getter]
+    fn token(&self) -> PyResult<u32> {
+        match &self.body {
+            Body::Answer(answer) => Ok(answer.token),
+            _ => Err(self.missing("token")),
+        }
+    }
+
+    /// The number of the event's type here, as `event_type()` gave it or as pygame has it.
+    #[getter]
+    fn r#type(&self) -> PyResult<u16> {
+        match &self.body {
+            Body::Remote(remote) => Ok(remote.number),
+            _ => Err(self.missing("type")),
+        }
+    }
+
+    /// The name of the event's type, as it travelled: "explosion", or "pygame.KEYDOWN".
+    #[getter]
+    fn name(&self) -> PyResult<&str> {
+        match &self.body {
+            Body::Remote(remote) => Ok(&remote.name),
+            _ => Err(self.missing("name")),
         }
     }
 
@@ -140,10 +219,14 @@ impl Event {
     /// `netplay.forget()`), "bad data" (the other side broke the rules), "too slow" (it did not take what was sent to it),
     /// "too fast" (it sent more than `listen(max_messages=, max_rate=)` allow), "too large" (a message waited that the other side
     /// does not accept), "banned", "internal" (a fault of netplay's own).
+    ///
+    /// Of a NETWORK_ANSWER: "" (it was answered), "timeout", "disconnected" (also: started anew), or "too many" (1,024 questions to this peer
+    /// were open already, and this one was not asked).
     #[getter]
-    fn reason(&self) -> PyResult<&'static str> {
+    fn reason(&self) -> PyResult<&str> {
         match &self.body {
             Body::Disconnected { reason, .. } | Body::Lost { reason, .. } | Body::Connected { reason } => Ok(reason),
+            Body::Answer(answer) => Ok(&answer.reason),
             _ => Err(self.missing("reason")),
         }
     }
@@ -196,12 +279,14 @@ impl Event {
                 data,
                 sequence_id,
                 is_lossy,
+                reply,
                 ..
             } => {
                 attributes.set_item(intern!(py, "channel"), channel)?;
                 attributes.set_item(intern!(py, "data"), data)?;
                 attributes.set_item(intern!(py, "sequenceid"), sequence_id)?;
                 attributes.set_item(intern!(py, "lossy"), is_lossy)?;
+                attributes.set_item(intern!(py, "reply"), Self::reply_object(py, reply.as_ref())?)?;
             }
             Body::Lost { reason, seconds_left } => {
                 attributes.set_item(intern!(py, "reason"), reason)?;
@@ -212,14 +297,33 @@ impl Event {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "detail"), detail)?;
             }
+            Body::Remote(remote) => {
+                attributes.set_item(intern!(py, "channel"), remote.channel)?;
+                attributes.set_item(intern!(py, "type"), remote.number)?;
+                attributes.set_item(intern!(py, "name"), &remote.name)?;
+                attributes.set_item(intern!(py, "data"), &remote.data)?;
+                attributes.set_item(intern!(py, "lossy"), remote.is_lossy)?;
+            }
+            Body::Answer(answer) => {
+                attributes.set_item(intern!(py, "channel"), answer.channel)?;
+                attributes.set_item(intern!(py, "token"), answer.token)?;
+                attributes.set_item(intern!(py, "data"), &answer.data)?;
+                attributes.set_item(intern!(py, "reason"), &answer.reason)?;
+            }
         }
         Ok(attributes)
     }
 
     // A game may keep an event in `peer.data`. There is nothing to clear here: the dict clears itself.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Body::DataIn { data, .. } = &self.body {
-            visit.call(data)?;
+        match &self.body {
+            Body::DataIn { data, reply, .. } => {
+                visit.call(data)?;
+                visit.call(reply)?;
+            }
+            Body::Remote(remote) => visit.call(&remote.data)?,
+            Body::Answer(answer) => visit.call(&answer.data)?,
+            _ => {}
         }
         visit.call(&self.peer)
     }
@@ -246,9 +350,88 @@ impl Event {
             Body::Resumed { seconds } => format!(" after {seconds:.1} s"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
+            Body::Remote(remote) => {
+                let data = remote.data.bind(py).repr()?;
+                format!(" {} {}", remote.name, shortened(&data.to_string_lossy()))
+            }
+            Body::Answer(answer) if answer.reason.is_empty() => {
+                let data = answer.data.bind(py).repr()?;
+                format!(" to {}: {}", answer.token, shortened(&data.to_string_lossy()))
+            }
+            Body::Answer(answer) => format!(" to {}: {}", answer.token, answer.reason),
         };
         Ok(format!("<Event {} {peer}{rest}>", self.body.what().1))
     }
+}
+
+/// Makes of a message that turned out to be a question the event that the game gets: with the data alone, and a reply.
+#[pyfunction]
+pub(crate) fn _question_event(
+    py: Python<'_>,
+    event: &Event,
+    kind: u8,
+    data: Py<PyAny>,
+    reply: Py<PyAny>,
+) -> PyResult<Py<Event>> {
+    let Body::DataIn {
+        channel,
+        sequence_id,
+        is_lossy,
+        ..
+    } = event.body
+    else {
+        return Err(event.missing("data"));
+    };
+    let body = Body::DataIn {
+        channel,
+        kind: Kind::from_number(kind).unwrap_or(Kind::VALUE),
+        data,
+        sequence_id,
+        is_lossy,
+        reply: Some(reply),
+    };
+    Event::new(py, event.peer.clone_ref(py), body)
+}
+
+/// Makes of a message that turned out to be a remote event the event that the game gets.
+#[pyfunction]
+pub(crate) fn _remote_event(
+    py: Python<'_>,
+    event: &Event,
+    number: u16,
+    name: String,
+    data: Py<PyDict>,
+) -> PyResult<Py<Event>> {
+    let Body::DataIn { channel, is_lossy, .. } = event.body else {
+        return Err(event.missing("data"));
+    };
+    let body = Body::Remote(Box::new(Remote {
+        channel,
+        number,
+        name,
+        data,
+        is_lossy,
+    }));
+    Event::new(py, event.peer.clone_ref(py), body)
+}
+
+/// Makes the event that tells what came of a question.
+#[pyfunction]
+pub(crate) fn _answer_event(
+    py: Python<'_>,
+    peer: Py<Peer>,
+    channel: u8,
+    token: u32,
+    data: Py<PyAny>,
+    reason: String,
+) -> PyResult<Py<Event>> {
+    let body = Body::Answer(Box::new(Answer {
+        channel,
+        token,
+        data,
+        reason,
+    }));
+    Event::new(py, peer, body)
 }
 
 fn shortened(text: &str) -> String {

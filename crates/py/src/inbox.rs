@@ -160,6 +160,7 @@ fn body_of(
                     data,
                     sequence_id,
                     is_lossy: delivery.is_lossy,
+                    reply: None,
                 }),
                 Err(Unreadable::Refused(refusal)) => {
                     open.refused.fetch_add(1, Relaxed);

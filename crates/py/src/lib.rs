@@ -29,7 +29,7 @@ mod _core {
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
-    use crate::event::Event;
+    use crate::event::{_answer_event, _question_event, _remote_event, Event};
     #[pymodule_export]
     use crate::listener::Listener;
     #[pymodule_export]

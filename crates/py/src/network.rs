@@ -54,13 +54,14 @@ impl Network {
 #[pymethods]
 impl Network {
     #[new]
-    fn new(packers: Py<PyDict>, encode: Py<PyAny>, decode: Py<PyAny>, unpack: Py<PyAny>) -> Self {
+    fn new(packers: Py<PyDict>, encode: Py<PyAny>, decode: Py<PyAny>, unpack: Py<PyAny>, ask: Py<PyAny>) -> Self {
         Self {
             codec: Arc::new(Codec {
                 packers,
                 encode,
                 decode,
                 unpack,
+                ask,
                 limits: Mutex::default(),
             }),
             open: RwLock::new(None),
@@ -378,6 +379,13 @@ impl Network {
     fn _end_banned(&self, py: Python<'_>, peer: &Peer) {
         if let Some(open) = self.current().filter(|open| Arc::ptr_eq(open, &peer.open)) {
             py.detach(|| open.io.abort_peer(peer.io_id, Reason::Banned, ""));
+        }
+    }
+
+    /// Ends a peer of this network because what it sends is not to be borne; the detail says what.
+    fn _end_unreadable(&self, py: Python<'_>, peer: &Peer, detail: &str) {
+        if let Some(open) = self.current().filter(|open| Arc::ptr_eq(open, &peer.open)) {
+            open.close_as_unreadable(py, peer.io_id, detail);
         }
     }
 

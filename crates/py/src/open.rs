@@ -13,7 +13,7 @@ use crate::errors;
 use crate::listener::Listener;
 use crate::peer::{Peer, truncated};
 
-/// How objects become bytes and bytes objects, where it is more than copying.
+/// What is done in Python: how objects become bytes and bytes objects, where it is more than copying, and asking.
 pub(crate) struct Codec {
     /// By class, who makes the kind and the bytes of its objects.
     pub(crate) packers: Py<PyDict>,
@@ -23,6 +23,8 @@ pub(crate) struct Codec {
     pub(crate) decode: Py<PyAny>,
     /// Takes a kind from 3 on, its bytes and the peer that sent them.
     pub(crate) unpack: Py<PyAny>,
+    /// Takes a peer, data, a channel and a time in seconds or None: asks, and returns the token.
+    pub(crate) ask: Py<PyAny>,
     pub(crate) limits: Mutex<DataLimits>,
 }
 
@@ -104,10 +106,12 @@ impl Open {
 
     /// Closes a peer for sending what cannot be read.
     pub(crate) fn close_as_unreadable(&self, py: Python<'_>, peer: PeerId, detail: &str) {
+        if !lock(&self.unreadable).insert(peer) {
+            return; // of what it had sent before, more is being read
+        }
         self.bad_data.fetch_add(1, Relaxed);
         let detail = truncated(detail, MAX_DETAIL_LEN);
         py.detach(|| self.io.abort_peer(peer, Reason::BadData, detail));
-        lock(&self.unreadable).insert(peer);
     }
 
     /// Returns true if a peer is being closed for sending what cannot be read: nothing more of it is wanted.

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::data::to_message;
+use crate::data::{to_channel, to_message};
 use crate::open::Open;
 
 /// How far a peer's connection is, as the events that the game has taken tell it.
@@ -315,6 +315,54 @@ impl Peer {
     ) -> PyResult<bool> {
         let message = to_message(data, channel, lossy, ordered, &self.open.codec)?;
         Ok(self.open.send_to_one(py, self, &message)? > 0)
+    }
+
+    /// Asks this peer something. The answer comes as a NETWORK_ANSWER event with the token.
+    ///
+    /// On the other side the question is a NETWORK_DATA_IN event like any other, and `e.reply(data)` answers it, or the
+    /// handler of the channel does by what it returns. The event of the answer has `token`, `data` and `reason`: "" when
+    /// there is an answer, otherwise "timeout", "disconnected", or "too many", and then `data` is None.
+    ///
+    /// Args:
+    ///     data: As for `netplay.send()`. It is sent reliably and in order.
+    ///     channel: 0 to 255.
+    ///     timeout: How many seconds to wait for the answer, counted from now, also while the connection is still being
+    ///         made or is lost; None for as long as the peer is there.
+    ///
+    /// Returns:
+    ///     The token, an int: every question of a network has another.
+    ///
+    /// Raises:
+    ///     PeerClosed: The peer is gone, and the game knows.
+    ///     MessageTooLarge: More than 16 MiB.
+    ///     UnsupportedData: The data cannot travel as what it is.
+    ///     ValueError: The channel is not 0 to 255, or the timeout is not more than 0.
+    ///     TypeError: The channel is no int, or the timeout no number.
+    ///
+    /// Example:
+    ///     >>> import netplay
+    ///     >>> with netplay.Network() as server, netplay.Network() as client:
+    ///     ...     @server.on(1)
+    ///     ...     def price(event):
+    ///     ...         return {"sword": 70, "bow": 55}.get(event.data, 0)
+    ///     ...     _ = server.listen("local://docs-peer-ask")
+    ///     ...     token = client.connect("local://docs-peer-ask").ask("bow", 1)
+    ///     ...     answers = []
+    ///     ...     while not answers:
+    ///     ...         _ = server.get(timeout=0.05)
+    ///     ...         answers = [e for e in client.get(timeout=0.05) if e.what == netplay.NETWORK_ANSWER]
+    ///     ...     answers[0].token == token, answers[0].data
+    ///     (True, 55)
+    #[pyo3(signature = (data, channel = None, timeout = Some(3.0)), text_signature = "($self, data, channel=0, timeout=3.0)")]
+    fn ask<'py>(
+        slf: &Bound<'py, Self>,
+        data: &Bound<'py, PyAny>,
+        channel: Option<&Bound<'py, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let channel = channel.map_or(Ok(0), to_channel)?;
+        let ask = slf.get().open.codec.ask.bind(slf.py());
+        ask.call1((slf, data, channel, timeout))
     }
 
     /// Says goodbye: what was sent reliably goes first. The last event, NETWORK_DISCONNECTED, follows. Twice is fine.
