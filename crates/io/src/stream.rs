@@ -35,6 +35,9 @@ use crate::web::{Asking, Heard, Web, hear};
 /// How many bytes wait here for the operating system to take them. Then datagrams are dropped, as a full UDP buffer would.
 pub(crate) const MAX_QUEUE: usize = 256 * 1024;
 
+/// How many bytes may wait with the answers to pings, which are not dropped: who takes none of them is not one who plays.
+const MAX_UNTAKEN: usize = 2 * MAX_QUEUE;
+
 /// What a buffer may keep once it is empty.
 const MAX_KEPT: usize = 32 * 1024;
 
@@ -308,7 +311,13 @@ impl Stream {
                         crate::web::Over::Closed => End::Closed,
                         crate::web::Over::Broken => End::Broken,
                     }
-                })
+                })?;
+                // One who asks for answers and takes none must not fill our memory with them.
+                if self.queued() > MAX_UNTAKEN {
+                    Err(End::Broken)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -474,5 +483,36 @@ impl Stream {
                 break;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_who_pings_and_takes_no_answer_is_left_before_they_fill_the_memory() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _remote = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, remote) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut stream = Stream::incoming(TcpStream::from_std(socket), remote);
+        let terms = Terms {
+            has_ws: true,
+            ..Terms::default()
+        };
+        let (_, request) = Asking::new("x:1");
+        stream.take_raw(&request, &terms, &mut |_, _| ()).unwrap();
+        // A hundred pings, and a datagram, so that it does say something.
+        let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0], [0; 125].as_slice()].concat();
+        let piece = [ping.repeat(100), b"\x82\x81\0\0\0\0x".to_vec()].concat();
+        let mut most = 0;
+        let end = (0..1000).find_map(|_| {
+            let result = stream.take_raw(&piece, &terms, &mut |_, _| ());
+            most = most.max(stream.queued());
+            result.err()
+        });
+        assert_eq!(end, Some(End::Broken), "{most} bytes wait");
+        assert!(most < MAX_UNTAKEN + 2 * piece.len(), "{most} bytes wait");
     }
 }

@@ -67,6 +67,9 @@ const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
 /// How long a server looks for a lost client of its own accord. After that, the client must call.
 const SEARCH_TIME: Duration = Duration::from_secs(30);
 
+/// How much may wait for the game of one who has forgotten it and begins anew: each new life has the first credit again.
+const MAX_WAITING: u64 = 2 * crate::credit::BASE_CREDIT;
+
 /// With this many packets remembered no more messages are sent, and with twice as many the remote side is one that acknowledges
 /// nothing.
 const MAX_REMEMBERED: usize = 1 << 14;
@@ -245,7 +248,18 @@ impl Connection {
     pub(crate) fn inherit_unheard(&mut self, now: Timestamp, mut old: Self) -> Timestamp {
         self.inherit_outbox(now, &mut old);
         self.outbox.take_unheard(now, &old.outbox);
+        self.intake.owe(&old.intake);
         old.last_heard
+    }
+
+    /// Takes note of what the remote side has left for the game to take, before it forgot us.
+    pub(crate) fn owe(&mut self, old: &Self) {
+        self.intake.owe(&old.intake);
+    }
+
+    /// Returns true if so much of what the remote side has sent waits for the game that it cannot begin anew.
+    pub(crate) fn has_full_inbox(&self) -> bool {
+        self.intake.waiting() > MAX_WAITING
     }
 
     fn inherit_outbox(&mut self, now: Timestamp, old: &mut Self) {

@@ -3,6 +3,8 @@
 //! It must not know what a packet carries; that is the connection's.
 
 mod handshakes;
+#[cfg(test)]
+mod leaks;
 mod seats;
 
 use std::cmp::Reverse;

@@ -46,6 +46,9 @@ pub(crate) struct Intake {
     granted: u64,
     received: u64,
     taken: u64,
+    /// Costs of what the game could take, and of what an earlier life of the remote side left for it to take first.
+    delivered: u64,
+    debt: u64,
 }
 
 #[derive(Debug)]
@@ -95,7 +98,20 @@ impl Intake {
             granted: BASE_CREDIT,
             received: 0,
             taken: 0,
+            delivered: 0,
+            debt: 0,
         }
+    }
+
+    /// Begins where another one left off whose remote side knows nothing of it: what waits for the game gives no credit to this
+    /// one when it is taken.
+    pub(crate) fn owe(&mut self, old: &Self) {
+        self.debt = old.waiting();
+    }
+
+    /// Returns the cost of what waits for the game.
+    pub(crate) fn waiting(&self) -> u64 {
+        (self.debt + self.delivered).saturating_sub(self.taken)
     }
 
     /// Takes in a message or fragment from a packet that counts for the first time; hands over what can be delivered.
@@ -133,6 +149,9 @@ impl Intake {
         };
         lane.order
             .accept(chunk.sequence_id, chunk.kind, data, |sequence_id, kind, data| {
+                if !chunk.delivery.is_lossy {
+                    self.delivered += message_cost(data.len());
+                }
                 deliver(Delivered {
                     lane: id,
                     kind,
@@ -161,7 +180,10 @@ impl Intake {
 
     /// Takes note that the game has taken a reliable message of this size.
     pub(crate) fn handle_taken(&mut self, size: usize) {
-        self.taken += message_cost(size);
+        let cost = message_cost(size);
+        let paid = self.debt.min(cost);
+        self.debt -= paid;
+        self.taken += cost - paid;
     }
 
     /// Returns the credit to grant, if it is enough more than last time to be worth telling.

@@ -3,7 +3,7 @@
 use rand_core::Rng;
 
 use super::seats::Predecessor;
-use super::{Endpoint, MAX_SLOTS, Remote, Slot, Stage};
+use super::{ConnectionId, Endpoint, MAX_SLOTS, Remote, Slot, Stage};
 use crate::address::{Path, Transport};
 use crate::answer::{Answer, Finished, Offer, ProvenHello};
 use crate::call::Answered;
@@ -106,6 +106,7 @@ impl Endpoint {
             }
         } else {
             old.connection.lose(Reason::Restarted, &mut self.inbox);
+            connection.owe(&old.connection);
             connection.set_restarts(old.connection.stats().restarts + 1);
             self.push_connected(slot, remote, connection.path(), Origin::Restarted);
         }
@@ -357,7 +358,7 @@ impl Endpoint {
     ) -> Box<Connection> {
         let (path, claim) = (connection.path(), remote.introduction.seat);
         let owner = self.seat_owner(claim, &remote.key);
-        if let Some((reason, detail)) = self.objection(now, path, &remote, owner.is_some()) {
+        if let Some((reason, detail)) = self.objection(now, path, &remote, owner) {
             self.stats.refused += 1;
             self.stats.banned += u64::from(reason == Reason::Banned);
             connection.refuse(now, reason, &detail);
@@ -397,7 +398,13 @@ impl Endpoint {
     }
 
     /// Returns why a client that has proven itself may not come in.
-    fn objection(&self, now: Timestamp, path: Path, remote: &Remote, has_seat: bool) -> Option<(Reason, String)> {
+    fn objection(
+        &self,
+        now: Timestamp,
+        path: Path,
+        remote: &Remote,
+        owner: Option<ConnectionId>,
+    ) -> Option<(Reason, String)> {
         let introduction = &remote.introduction;
         let accept = self.config.accept.as_ref()?;
         if self.bans.has_key(now, &remote.key) || self.bans.has_address(now, path.remote) {
@@ -413,7 +420,11 @@ impl Endpoint {
         if let Some(words) = self.closing_words(introduction.seat) {
             return Some(words);
         }
-        if !has_seat && self.seats.len() >= accept.max_peers {
+        if matches!(introduction.seat, SeatClaim::Fresh(_)) && owner.is_some_and(|id| self.has_full_inbox(id)) {
+            let detail = "the server has not taken yet what came before";
+            return Some((Reason::TooFast, detail.to_owned()));
+        }
+        if owner.is_none() && self.seats.len() >= accept.max_peers {
             return Some((Reason::Full, format!("all {} places are taken", accept.max_peers)));
         }
         None

@@ -254,6 +254,12 @@ impl Endpoint {
         (is_theirs && is_open).then_some(id)
     }
 
+    /// Returns true if the game has not taken far too much of what this one has sent.
+    pub(super) fn has_full_inbox(&self, id: ConnectionId) -> bool {
+        let slot = self.index(id).and_then(|index| self.slots[index].as_ref());
+        slot.is_some_and(|slot| matches!(&slot.stage, Stage::Open(connection) if connection.has_full_inbox()))
+    }
+
     /// Returns the words for one who comes back to a seat that this side has closed.
     pub(super) fn closing_words(&self, claim: SeatClaim) -> Option<(Reason, String)> {
         self.closed_seats.get(&claim.seat()?).cloned()
