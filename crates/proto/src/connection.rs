@@ -57,6 +57,9 @@ const TRICKLE: Duration = Duration::from_millis(15);
 /// How long a stream may have ended, without another way having been found, before the game is told.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long after a return the next call begins at the earliest.
+const RECALL_WAIT: Duration = Duration::from_millis(500);
+
 /// How long a connection that uses a stream waits before it looks for something better, and the longest wait.
 const FIRST_UPGRADE: Duration = Duration::from_secs(10);
 const LAST_UPGRADE: Duration = Duration::from_secs(300);
@@ -154,6 +157,8 @@ pub(crate) struct Connection {
     cut_since: Option<Timestamp>,
     /// Since when probes go unanswered: a way may carry one direction only.
     unanswered_since: Option<Timestamp>,
+    /// One that has just come back does not call again before this: where every stream is ended at once, we would do nothing else.
+    recall_from: Timestamp,
     /// The endpoint calls again already.
     is_recalling: bool,
     recall_due: Option<Recall>,
@@ -213,6 +218,7 @@ impl Connection {
             is_client,
             cut_since: None,
             unanswered_since: None,
+            recall_from: now,
             is_recalling: false,
             recall_due: None,
             upgrade_at: None,
@@ -240,6 +246,7 @@ impl Connection {
             ..old.stats
         };
         self.upgrade_wait = old.upgrade_wait;
+        self.recall_from = now + RECALL_WAIT;
         old.lost_since.map(|since| now - since)
     }
 

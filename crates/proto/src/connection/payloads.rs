@@ -110,7 +110,7 @@ impl Target {
             kind: Kind::BYTES,
             data: Bytes::from(vec![0; size]),
         };
-        let _ = self.connection.send(self.now, &message, &mut self.inbox);
+        let _ = self.connection.send(self.now, message, &mut self.inbox);
     }
 
     fn take(&mut self) -> bool {

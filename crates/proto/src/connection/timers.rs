@@ -100,10 +100,11 @@ impl Connection {
                 Some(since) => since + self.limits.lost_after + self.limits.grace,
             }),
             Timer::Recall if self.state == State::Open && self.is_client && !self.is_recalling => {
-                [self.cut_since, Some(self.search_at()), self.upgrade_at]
+                let first = [self.cut_since, Some(self.search_at()), self.upgrade_at]
                     .into_iter()
                     .flatten()
-                    .min()
+                    .min();
+                first.map(|due| due.max(self.recall_from))
             }
             Timer::Close => match &self.state {
                 State::Flushing { until, .. } | State::Closing { until, .. } | State::Drained { until } => Some(*until),
