@@ -598,18 +598,18 @@ mod tests {
     fn small_messages_go_before_bulk_and_lanes_take_turns() {
         let mut outbox = Outbox::new(1 << 20);
         outbox
-            .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 3000))
+            .push(Timestamp::ZERO, message(1, Delivery::RELIABLE, 3000))
             .unwrap();
         outbox
-            .push(Timestamp::ZERO, &message(2, Delivery::RELIABLE, 10))
+            .push(Timestamp::ZERO, message(2, Delivery::RELIABLE, 10))
             .unwrap();
         outbox
-            .push(Timestamp::ZERO, &message(2, Delivery::RELIABLE, 10))
+            .push(Timestamp::ZERO, message(2, Delivery::RELIABLE, 10))
             .unwrap();
         outbox
-            .push(Timestamp::ZERO, &message(3, Delivery::RELIABLE, 10))
+            .push(Timestamp::ZERO, message(3, Delivery::RELIABLE, 10))
             .unwrap();
-        outbox.push(Timestamp::ZERO, &message(4, Delivery::LOSSY, 10)).unwrap();
+        outbox.push(Timestamp::ZERO, message(4, Delivery::LOSSY, 10)).unwrap();
         let (chunks, _) = pack(&mut outbox);
         let order: Vec<_> = chunks
             .iter()
@@ -630,10 +630,10 @@ mod tests {
     fn lost_units_are_sent_again_until_acknowledged() {
         let mut outbox = Outbox::new(1 << 20);
         outbox
-            .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 10))
+            .push(Timestamp::ZERO, message(1, Delivery::RELIABLE, 10))
             .unwrap();
         outbox
-            .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 2000))
+            .push(Timestamp::ZERO, message(1, Delivery::RELIABLE, 2000))
             .unwrap();
         let mut under_way = Vec::new();
         for _ in 0..3 {
@@ -658,14 +658,14 @@ mod tests {
     fn credit_stops_small_messages_and_bulk_stops_earlier() {
         let mut outbox = Outbox::new(16 << 20);
         outbox
-            .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE, 3 << 20))
+            .push(Timestamp::ZERO, message(1, Delivery::RELIABLE, 3 << 20))
             .unwrap();
         while !pack(&mut outbox).0.is_empty() {}
         assert!(!outbox.has_work(Allowed::ALL));
         assert!(outbox.credit_limit - outbox.credit_used >= BULK_RESERVE);
         for _ in 0..2000 {
             outbox
-                .push(Timestamp::ZERO, &message(2, Delivery::RELIABLE, 100))
+                .push(Timestamp::ZERO, message(2, Delivery::RELIABLE, 100))
                 .unwrap();
         }
         let mut sent = 0;
@@ -684,7 +684,7 @@ mod tests {
         outbox.handle_credit(u64::MAX / 2);
         for _ in 0..UNORDERED_SPAN + 10 {
             outbox
-                .push(Timestamp::ZERO, &message(1, Delivery::RELIABLE_UNORDERED, 0))
+                .push(Timestamp::ZERO, message(1, Delivery::RELIABLE_UNORDERED, 0))
                 .unwrap();
         }
         let mut sent = Vec::new();
