@@ -1,4 +1,4 @@
-"""`enet://`, `tcp://` and `udp://` beside what speaks the same: pyenet, asyncio streams, a plain socket.
+"""`enet://`, `tcp://`, `udp://` and `play+tcp://` beside their like: pyenet, asyncio streams, a plain socket.
 
 Every round runs every measurement of every pair, one after the other. The table is printed, and with `--write` put into
 its section of `docs/benchmarks.md`, which `make bench` leaves as it is.
@@ -25,15 +25,17 @@ PAIRS: Final = {
     "netplay_enet": ("pyenet", "`enet://`", "pyenet"),
     "netplay_tcp": ("tcp", "`tcp://`", "asyncio TCP"),
     "netplay_udp": ("udp", "`udp://`", "UDP socket"),
+    "netplay_play_tcp": ("tcp", "`play+tcp://`", "asyncio TCP"),
 }
 """Our module, the module of what speaks the same, and their names."""
 
 TEXT: Final = """\
-## What does not speak netplay, beside its like
+## Transports, each beside its like
 
 Made by `make bench-raw`: the same measurements as above, medians over {rounds} rounds.
-Nothing here is encrypted.
-Over TCP each message goes behind two bytes that say how long it is, and both sides take them apart in Python.
+`play+tcp://` is netplay's own protocol, encrypted and authenticated; everything else here is sent in the clear.
+Over `tcp://` and asyncio's TCP each message goes behind two bytes that say how long it is.
+Both sides take them apart in Python.
 
 {table}
 """
