@@ -120,6 +120,19 @@ def test_big_messages_and_lossy_ones_cross_a_stream(transport: str, networks: Ma
     assert event.data == b"position"
 
 
+@pytest.mark.parametrize("transport", STREAMS)
+def test_a_game_that_waits_is_woken_for_all_that_a_stream_has(transport: str, networks: Make) -> None:
+    server, client = networks(), networks()
+    peer = client.connect(url_by(transport, server.listen("play://127.0.0.1:0")))
+    wait_for(server, NETWORK_CONNECTED)
+    for number in range(6000):
+        peer.send(number.to_bytes(2, "big") * 500)
+    with driven(client):
+        # What is left over from one reading must not wait for the next datagram, or for the end of a wait.
+        messages = wait_for(server, NETWORK_DATA_IN, 6000)
+    assert [int.from_bytes(message.data[:2], "big") for message in messages] == list(range(6000))
+
+
 def test_one_port_number_serves_all_of_them(served: tuple[Network, Listener], networks: Make) -> None:
     server, listener = served
     assert listener.transports == ("udp", "tcp", "ws", "wss")

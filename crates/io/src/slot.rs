@@ -395,7 +395,9 @@ impl Slot {
             }
         }
         let mut has_more = left == 0;
-        if let Some(streams) = self.streams.as_mut().filter(|_| !is_inside_only) {
+        // What a stream is known to have, nobody will be told of again by the operating system.
+        let is_looking = |streams: &&mut Streams| !is_inside_only || streams.has_more();
+        if let Some(streams) = self.streams.as_mut().filter(is_looking) {
             // Whatever the others took: who talks through a stream is not to starve.
             let mut left = left.max(MIN_STREAM_BUDGET);
             has_more |= streams.receive(now, &mut self.endpoint, &mut self.stats, &mut left);
@@ -407,6 +409,7 @@ impl Slot {
     fn send(&mut self, now: Timestamp) -> Option<Timestamp> {
         let virtual_now = Duration::from_micros(now.as_micros());
         let mut protocol_at = None;
+        self.tell_holds();
         while self.has_room() {
             match self.endpoint.poll_output(now) {
                 Output::Datagram { path, bytes } => match &mut self.pipe {
@@ -441,6 +444,13 @@ impl Slot {
     }
 
     fn flush(&mut self) -> bool {
-        self.batch.flush(&self.sockets, self.streams.as_mut(), &mut self.stats)
+        let is_done = self.batch.flush(&self.sockets, self.streams.as_mut(), &mut self.stats);
+        self.tell_holds();
+        is_done
+    }
+
+    fn tell_holds(&mut self) -> bool {
+        let streams = self.streams.as_mut();
+        streams.is_some_and(|streams| streams.tell_holds(&mut self.endpoint))
     }
 }

@@ -28,6 +28,11 @@ const UNUSED_FOR: Duration = Duration::from_secs(5);
 const MAX_UNUSED: usize = 256;
 const MAX_UNUSED_OF_HOST: usize = 32;
 
+/// A stream with so many bytes waiting for the operating system takes no more, until there are less than so many: one flush of
+/// datagrams may still come on top. What waits in the connection instead may be dropped or overtaken.
+const HOLD_FROM: usize = 16 * 1024;
+const RELEASE_BELOW: usize = 4 * 1024;
+
 /// How often the endpoint is asked which streams it uses, and how often at most when there is no more room.
 const SWEEP: Duration = Duration::from_secs(1);
 const HASTY_SWEEP: Duration = Duration::from_millis(50);
@@ -91,6 +96,9 @@ pub(crate) struct Streams {
     ready: VecDeque<u32>,
     /// Those to which something was sent since the last flush.
     unflushed: BTreeSet<u32>,
+    /// Those that take nothing now, and what the endpoint has not been told of that.
+    held: BTreeSet<u32>,
+    holds: Vec<(Path, bool)>,
     /// Those in nobody's use; older ones have lower numbers.
     unused: BTreeSet<u32>,
     dials: Vec<Dial>,
@@ -143,6 +151,8 @@ impl Streams {
             last_number: 0,
             ready: VecDeque::new(),
             unflushed: BTreeSet::new(),
+            held: BTreeSet::new(),
+            holds: Vec::new(),
             unused: BTreeSet::new(),
             dials: Vec::new(),
             swept: Timestamp::ZERO,
@@ -155,6 +165,11 @@ impl Streams {
     #[cfg(unix)]
     pub(crate) const fn watch(&self) -> &Arc<std::os::fd::OwnedFd> {
         &self.watch
+    }
+
+    /// Returns true if one of them has more to read than was read.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Returns how many are open.
@@ -178,7 +193,7 @@ impl Streams {
             self.sweep(now, endpoint, stats);
         }
         self.drive_dials(now, endpoint);
-        is_accepting || !self.ready.is_empty()
+        is_accepting || self.has_more()
     }
 
     /// Asks the operating system which streams have something to do.
@@ -373,6 +388,7 @@ impl Streams {
         };
         self.unused.remove(&number);
         self.unflushed.remove(&number);
+        self.held.remove(&number);
         let _ = self.poll.registry().deregister(entry.stream.socket());
         let transport = entry.stream.transport();
         entry.stream.finish(&mut self.buffer);
@@ -420,10 +436,29 @@ impl Streams {
     /// Hands what was sent to the operating system, as far as it takes it.
     pub(crate) fn flush(&mut self) {
         while let Some(number) = self.unflushed.pop_first() {
-            if let Some(entry) = self.streams.get_mut(&number) {
-                entry.stream.write();
+            let Some(entry) = self.streams.get_mut(&number) else {
+                continue;
+            };
+            entry.stream.write();
+            let queued = entry.stream.queued();
+            let is_changed = match self.held.contains(&number) {
+                false => queued >= HOLD_FROM && self.held.insert(number),
+                true => queued < RELEASE_BELOW && self.held.remove(&number),
+            };
+            if is_changed && let Some(transport) = entry.stream.transport() {
+                let path = path_of(transport, number, entry.stream.remote());
+                self.holds.push((path, self.held.contains(&number)));
             }
         }
+    }
+
+    /// Tells the endpoint which streams take nothing now, and which do again. Returns true if there was anything to tell.
+    pub(crate) fn tell_holds(&mut self, endpoint: &mut Endpoint) -> bool {
+        let is_news = !self.holds.is_empty();
+        for (path, is_held) in self.holds.drain(..) {
+            endpoint.set_path_held(path, is_held);
+        }
+        is_news
     }
 
     /// Says what is left to be said on each, before they are dropped.

@@ -155,6 +155,8 @@ pub(crate) struct Connection {
     is_client: bool,
     /// When the stream that carried us ended; until there is another path, nothing is sent.
     cut_since: Option<Timestamp>,
+    /// The stream that carries us takes nothing now: what there is to say waits here, where it can still be changed.
+    is_held: bool,
     /// Since when probes go unanswered: a way may carry one direction only.
     unanswered_since: Option<Timestamp>,
     /// One that has just come back does not call again before this: where every stream is ended at once, we would do nothing else.
@@ -217,6 +219,7 @@ impl Connection {
             was_too_fast: false,
             is_client,
             cut_since: None,
+            is_held: false,
             unanswered_since: None,
             recall_from: now,
             is_recalling: false,
@@ -305,6 +308,11 @@ impl Connection {
             self.state = State::Gone;
         }
         true
+    }
+
+    /// Takes note of whether the stream that carries us takes anything now.
+    pub(crate) fn set_held(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// Returns true if what we send arrives, as far as we know.
@@ -572,6 +580,7 @@ impl Connection {
                 if let Some(path) = self.roaming.handle_answer(*token) {
                     self.path = path;
                     self.cut_since = None;
+                    self.is_held = false;
                 }
             }
             Chunk::Ack(ack) => self.handle_ack(now, ack)?,

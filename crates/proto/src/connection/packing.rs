@@ -13,7 +13,7 @@ use crate::wire::{Chunk, FRAGMENT_SIZE, MAX_DATAGRAM, MessageChunk, PacketHeader
 impl Connection {
     /// Writes the next packet and returns its path; None if there is nothing to send now.
     pub(crate) fn poll_packet(&mut self, now: Timestamp, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Path> {
-        if self.state == State::Gone || self.cut_since.is_some() || self.is_quiet(now) {
+        if self.state == State::Gone || self.cut_since.is_some() || self.is_held || self.is_quiet(now) {
             return None;
         }
         payload.clear();

@@ -78,6 +78,9 @@ impl Connection {
         if self.cut_since.is_some() && !matches!(timer, Timer::Silence | Timer::Recall | Timer::Close) {
             return None;
         }
+        if self.is_held && matches!(timer, Timer::Ack | Timer::Copies | Timer::Pace | Timer::KeepAlive) {
+            return None;
+        }
         match timer {
             // An acknowledgement that is due now goes with the next packet; its time is no reason to wake up again.
             Timer::Ack => self.acks.due(),

@@ -90,6 +90,22 @@ impl Endpoint {
         }
     }
 
+    /// Takes note of whether a stream takes datagrams now. While it does not, its connection makes none: what waits in the
+    /// connection may still be dropped for being late, or overtaken by what is more urgent; what waits in a stream may not.
+    pub fn set_path_held(&mut self, path: Path, is_held: bool) {
+        for index in 0..self.slots.len() {
+            if let Some(Slot {
+                stage: Stage::Open(connection) | Stage::Confirming(_, connection, _),
+                ..
+            }) = &mut self.slots[index]
+                && connection.path() == path
+            {
+                connection.set_held(is_held);
+                self.make_ready(index);
+            }
+        }
+    }
+
     /// Returns the paths in use, by a connection or by one that is being made. A stream that is not among them for a while may be
     /// closed.
     pub fn used_paths(&self) -> BTreeSet<Path> {
