@@ -73,7 +73,7 @@ fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend
 bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain socket, side by side; BENCH_ARGS="--only '500*'" for a part
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
 
-bench-raw: $(EXTENSION) $(VENV)/.installed-bench ## enet://, tcp://, udp:// and play+tcp:// beside pyenet, asyncio and a plain socket
+bench-raw: $(EXTENSION) $(VENV)/.installed-bench ## every transport beside its like: pyenet, asyncio, a plain socket, websockets
 	$(VENV)/bin/python bench/raw.py --write
 
 crowd: $(EXTENSION) ## a thousand players in the game meadow, into docs/benchmarks.md; CROWD_ARGS="--clients 300" only prints

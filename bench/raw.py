@@ -1,4 +1,4 @@
-"""`enet://`, `tcp://`, `udp://` and `play+tcp://` beside their like: pyenet, asyncio streams, a plain socket.
+"""Every transport but UDP beside its like: pyenet, asyncio streams, a plain socket, `websockets`.
 
 Every round runs every measurement of every pair, one after the other. The table is printed, and with `--write` put into
 its section of `docs/benchmarks.md`, which `make bench` leaves as it is.
@@ -26,6 +26,8 @@ PAIRS: Final = {
     "netplay_tcp": ("tcp", "`tcp://`", "asyncio TCP"),
     "netplay_udp": ("udp", "`udp://`", "UDP socket"),
     "netplay_play_tcp": ("tcp", "`play+tcp://`", "asyncio TCP"),
+    "netplay_play_ws": ("websockets", "`play+ws://`", "websockets"),
+    "netplay_play_wss": ("websockets", "`play+wss://`", "websockets"),
 }
 """Our module, the module of what speaks the same, and their names."""
 
@@ -33,7 +35,8 @@ TEXT: Final = """\
 ## Transports, each beside its like
 
 Made by `make bench-raw`: the same measurements as above, medians over {rounds} rounds.
-`play+tcp://` is netplay's own protocol, encrypted and authenticated; everything else here is sent in the clear.
+`play+tcp://`, `play+ws://` and `play+wss://` are netplay's own protocol, encrypted and authenticated.
+Everything else here is sent in the clear.
 Over `tcp://` and asyncio's TCP each message goes behind two bytes that say how long it is.
 Both sides take them apart in Python.
 
