@@ -152,6 +152,6 @@ async def _connect(port: object) -> ClientConnection:
 
 
 async def _listen(handle: Callable[[ServerConnection], Awaitable[None]], line: Line) -> Server:
-    server = await serve(handle, "127.0.0.1", 0, compression=None, max_size=None)
+    server: Server = await serve(handle, "127.0.0.1", 0, compression=None, max_size=None)
     line.tell(next(iter(server.sockets)).getsockname()[1])
     return server
