@@ -137,7 +137,7 @@ def test_an_illegal_wish_gets_its_reason_and_nobody_else_hears_of_it(table: Play
     table.until(lambda: bob.no)
     assert bob.no == "the game has not begun"
     ada.wish("begin")
-    table.until(lambda: bob.table.phase == "playing")
+    table.until(lambda: ada.table.phase == bob.table.phase == "playing")
     for wish in (5, "5", None, b"", [1, 2], {"a": 1}, 10**12):
         bob.no = ""
         bob.wish(wish)  # type: ignore[arg-type]
@@ -166,7 +166,8 @@ def test_a_late_spectator_sees_the_whole_table_and_may_play_the_next_game(table:
             guest.autoplay()
         table.until(lambda: table.agree() and not ada.is_waiting and not bob.is_waiting)
     bob.wish("begin")
-    table.until(lambda: cleo.table.phase == "playing")
+    # Each hears of the new game by itself.
+    table.until(lambda: cleo.table.phase == ada.table.phase == "playing" and table.agree())
     assert (cleo.table.names, cleo.you, ada.you) == (["Bob", "Ada", "Cleo"], 2, 1), "who sat second begins"
 
 
