@@ -34,7 +34,7 @@ PAIRS: Final = {
 TEXT: Final = """\
 ## Transports, each beside its like
 
-Made by `make bench-raw`: the same measurements as above, medians over {rounds} rounds.
+Made by `make bench-raw`: the same measurements as above, medians over so many rounds: {rounds}.
 `play+tcp://`, `play+ws://` and `play+wss://` are netplay's own protocol, encrypted and authenticated.
 Everything else here is sent in the clear.
 Over `tcp://` and asyncio's TCP each message goes behind two bytes that say how long it is.
