@@ -454,3 +454,45 @@ impl Slot {
         streams.is_some_and(|streams| streams.tell_holds(&mut self.endpoint))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::framing::{self, MAGIC};
+
+    /// The operating system tells of what has arrived once. What was left over then must not wait for more to arrive, or for
+    /// the end of the game's wait, which begins with a look inside.
+    #[test]
+    fn what_a_stream_has_left_over_is_read_without_asking_the_system_again() {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let terms = Terms {
+            has_tcp: true,
+            ..Terms::default()
+        };
+        let config = EndpointConfig {
+            identity: Identity::from_secret([1; 32]),
+            accept: None,
+            limits: Limits::default(),
+        };
+        let mut slot = Slot::new(config, [2; 32], None, None);
+        slot.set_streams(Streams::new(vec![socket], terms).unwrap());
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let mut bytes = MAGIC.to_vec();
+        (0..50).for_each(|_| framing::emit(&[0xff; 1200], &mut bytes));
+        stream.write_all(&bytes).unwrap();
+        let now = Timestamp::from_millis(1);
+        while slot.stats().datagrams_received == 0 {
+            slot.drive(now, Look::Everywhere { budget: 1 });
+        }
+        assert!(slot.stats().datagrams_received < 50, "some are left over");
+        for _ in 0..50 {
+            slot.drive(now, Look::Inside);
+        }
+        assert_eq!(slot.stats().datagrams_received, 50);
+    }
+}
