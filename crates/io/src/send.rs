@@ -80,7 +80,7 @@ impl Driver {
     }
 
     /// Returns the moment to send with. For lossy messages, which go bad, it is the present one; reliable ones sent in a row,
-    /// with no drive between, share that of the first: reading the clock would be a tenth of what sending takes.
+    /// with no drive between, share that of the first: reading the clock is a fifteenth of what sending takes.
     pub(crate) fn moment_of_sending(&mut self, is_lossy: bool, now: impl FnOnce() -> Timestamp) -> Timestamp {
         if is_lossy {
             return now();
