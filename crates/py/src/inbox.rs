@@ -234,10 +234,11 @@ fn body_of(
                 seconds_left: time_left.as_secs_f64(),
             })
         }
-        IoEvent::Resumed { after } => {
+        IoEvent::Resumed { after, is_restarted } => {
             peer.set_state(State::Connected);
             Some(Body::Resumed {
                 seconds: after.as_secs_f64(),
+                reason: if is_restarted { Reason::Restarted.name() } else { "" },
             })
         }
         IoEvent::Disconnected { reason, detail } => {
