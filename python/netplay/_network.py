@@ -533,8 +533,8 @@ class Network(_core.Network):
         """Sets what one message that is sent or arrives may be; what is not given has its default again.
 
         With the defaults one message takes less than a hundred megabytes, whatever is in it. A peer that sends more
-        than this, or what cannot be read at all, is closed with the reason "bad data". Typed messages are held against
-        the defaults when they are sent.
+        than this, or what cannot be read at all, is closed with the reason "bad data". What this network sends is held
+        against the same: plain values, questions, and the fields of typed messages and events that are not compact.
 
         Args:
             depth: How many lists, dicts and so on may be inside each other, 1 to 100. A tuple or set counts two.

@@ -201,7 +201,7 @@ fn body_of(
                     None
                 }
                 Err(Unreadable::Bad(detail)) => {
-                    if peer.count_bad_message() > open.codec.limits().bad_messages {
+                    if peer.count_bad_message() > open.codec.limits.bad_messages() {
                         open.close_as_unreadable(py, id, &detail);
                     }
                     None
