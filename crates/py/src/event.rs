@@ -23,7 +23,7 @@ use crate::peer::Peer;
 /// | NETWORK_ANSWER | peer, channel, token, data, reason |
 ///
 /// Asking for another attribute raises AttributeError.
-#[pyclass(frozen, weakref, module = "netplay")]
+#[pyclass(frozen, weakref, freelist = 16_384, module = "netplay")]
 pub(crate) struct Event {
     /// What happened: one of the NETWORK constants.
     // Every event is asked for it. As a field it is read by the interpreter itself, without a call.
@@ -103,7 +103,14 @@ impl Event {
 
     pub(crate) fn new(py: Python<'_>, peer: Py<Peer>, body: Body) -> PyResult<Py<Self>> {
         let what = Self::what_object(py, &body)?;
-        Py::new(py, Self { what, peer, body })
+        let event = Py::new(py, Self { what, peer, body })?;
+        // SAFETY: a new event, which nobody else has; memory that is used again is not tracked, fresh memory is.
+        unsafe {
+            if pyo3::ffi::PyObject_GC_IsTracked(event.as_ptr()) == 0 {
+                pyo3::ffi::PyObject_GC_Track(event.as_ptr().cast());
+            }
+        }
+        Ok(event)
     }
 
     fn what_object(py: Python<'_>, body: &Body) -> PyResult<Py<PyAny>> {
