@@ -182,7 +182,6 @@ class Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-@final
 class Event:
     @property
     def what(self) -> What: ...
