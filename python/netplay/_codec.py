@@ -41,7 +41,7 @@ import ormsgpack
 from . import _core, _pygame_values
 from ._errors import UnsupportedData
 
-__all__ = ["decode", "decode_extension", "encode", "readers", "writers"]
+__all__ = ["decode", "decode_extension", "encode", "readers", "unsupported", "writers"]
 
 EXT_TUPLE: Final = 1
 EXT_INT: Final = 2
@@ -122,7 +122,7 @@ def encode(value: object) -> bytes:
         try:
             has_odd_keys = _check(value, 0)
         except _Unsendable as unsendable:
-            raise UnsupportedData(str(unsendable)) from None
+            raise unsupported("data", unsendable.path, unsendable.words) from None
     try:
         if has_odd_keys:
             value = _without_odd_keys(value)
@@ -183,6 +183,29 @@ def decode_extension(number: int, payload: bytes) -> Any:
     if reader is None:
         raise ValueError(f"unknown extension {number}")
     return reader(payload)
+
+
+def unsupported(name: str, path: str, words: str) -> UnsupportedData:
+    """Makes the error that says where inside something is what cannot be sent, and why not.
+
+    Args:
+        name: What it is inside of.
+        path: From there to it.
+        words: Why not.
+
+    Returns:
+        The error, not raised.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> str(unsupported("data", "[3].image", "complex cannot be sent"))
+        'data[3].image: complex cannot be sent'
+    """
+    error = UnsupportedData(f"{name}{path}: {words}")
+    error._where = (path, words)
+    return error
 
 
 def _extension_hook(number: int, payload: bytes) -> Any:
@@ -346,8 +369,9 @@ class _Unsendable(Exception):  # noqa: N818 (raised and caught in this file)
         self.words = words
         self.steps: list[str] = []
 
-    def __str__(self) -> str:
-        return f"data{''.join(reversed(self.steps))}: {self.words}"
+    @property
+    def path(self) -> str:
+        return "".join(reversed(self.steps))
 
 
 def _check(value: object, depth: int) -> bool:
@@ -417,7 +441,10 @@ def _check_other(value: object) -> None:
     try:
         writer(value)
     except UnsupportedData as error:
-        raise _Unsendable(str(error)) from None
+        path, words = error._where or ("", str(error))
+        unsendable = _Unsendable(words)
+        unsendable.steps.append(path)
+        raise unsendable from None
     except ValueError:  # only a datetime
         raise _Unsendable("its offset from UTC is no whole number of seconds; send value.isoformat()") from None
     except (TypeError, RecursionError) as error:

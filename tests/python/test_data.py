@@ -556,6 +556,20 @@ def test_a_surface_is_refused_with_where_it_is_and_what_to_send(udp_pair: Pair) 
     with pytest.raises(UnsupportedData, match=r"data\[0\]: .*Wall cannot be sent"):
         udp_pair.client.send([Wall(0, 0, 1, 1)])
 
+    @netplay.message
+    @dataclasses.dataclass
+    class Unit:
+        """With a field of any kind."""
+
+        image: object = None
+
+    units = [0, 1, 2, Unit(pygame.Surface((1, 1)))]
+    words = r'^data\["units"\]\[3\].image: pygame.surface.Surface cannot .*; send pygame.image.tobytes'
+    with pytest.raises(UnsupportedData, match=words):
+        udp_pair.client.send({"units": units})
+    with pytest.raises(UnsupportedData, match=r"^Unit.image\[3\].image: pygame.surface.Surface cannot be sent"):
+        udp_pair.client.send(Unit(units))
+
 
 others = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary() | st.floats(allow_nan=False),
@@ -633,30 +647,6 @@ def test_the_limits_hold_for_what_is_sent_and_for_what_arrives(networks: Callabl
     pair.client.send([[[]]])
     assert only(wait_for(pair.server, NETWORK_DISCONNECTED)).reason == "bad data"
 
-    @netplay.message
-    @dataclasses.dataclass
-    class Path:
-        """With fields that are not compact, which are held against the limits too."""
-
-        points: list[int]
-        more: object = None
-
-    pair.server.limit(elements=10, length=5)
-    for value, words in (
-        (Path([0] * 10), "Path: value has more than 10 elements"),
-        (Path([], {"more": [0] * 10}), "Path: value has more than 10 elements"),
-        (Path([], "123456"), "Path: text or bytes of 6 in a value, at most 5"),
-        ([Path([0] * 10)], "more than 10 elements"),
-    ):
-        with pytest.raises(UnsupportedData, match=words):
-            pair.server.send(value)
-        with pytest.raises(UnsupportedData, match=words):
-            pair.to_client.ask(value)
-    with pytest.raises(UnsupportedData, match="more than 10 elements"):
-        pair.to_client.ask([0] * 10)
-    pair.server.limit()
-    assert pair.server.send(Path([0] * 10)) == 0
-
     for name, wrong in (
         ("depth", 0),
         ("depth", 101),
@@ -667,6 +657,37 @@ def test_the_limits_hold_for_what_is_sent_and_for_what_arrives(networks: Callabl
     ):
         with pytest.raises(ValueError, match=f"{name} is {wrong}"):
             pair.server.limit(**{name: wrong})
+
+
+def test_the_limits_hold_for_typed_messages_questions_and_events_that_are_sent(pair: Pair) -> None:
+    @netplay.message
+    @dataclasses.dataclass
+    class Path:
+        """With fields that are not compact, which are held against the limits too."""
+
+        points: list[int]
+        more: object = None
+
+    pair.server.limit(elements=10, length=5)
+    refused: list[tuple[object, str]] = [
+        (Path([0] * 10), "Path: value has more than 10 elements"),
+        (Path([], {"more": [0] * 10}), "Path: value has more than 10 elements"),
+        (Path([], "123456"), "Path: text or bytes of 6 in a value, at most 5"),
+        ([Path([0] * 10)], "more than 10 elements"),
+    ]
+    for value, words in refused:
+        with pytest.raises(UnsupportedData, match=words):
+            pair.server.send(value)
+        with pytest.raises(UnsupportedData, match=words):
+            pair.to_client.ask(value)
+    with pytest.raises(UnsupportedData, match="more than 10 elements"):
+        pair.to_client.ask([0] * 10)
+    things = netplay.event_type("things that are held against the limits", things=list)
+    with pytest.raises(UnsupportedData, match="more than 10 elements"):
+        pair.server.post(things, {"things": [0] * 10})
+    pair.server.limit()
+    assert pair.server.post(things, {"things": [0] * 10}) == 1
+    assert pair.server.send(Path([0] * 10)) == 1
 
 
 def test_the_wrong_channel_is_named_with_its_limit(udp_pair: Pair) -> None:
