@@ -74,6 +74,7 @@ pub(crate) enum Body {
     },
     Resumed {
         seconds: f64,
+        reason: &'static str,
     },
     Disconnected {
         reason: &'static str,
@@ -243,7 +244,8 @@ impl Event {
 
     /// Why, in one of these words. Of a NETWORK_CONNECTED: "" for a new peer, "resumed" (the seat of an earlier run, see
     /// `connect(resume=)`), "restarted" (the server does not know us any more: everything begins anew). Of a NETWORK_LOST:
-    /// "timeout", "link closed", "restarted". Of a NETWORK_DISCONNECTED:
+    /// "timeout", "link closed", "restarted". Of a NETWORK_RESUMED: "", or "restarted" (it is a new run of the other side's
+    /// program, which has come back to its seat and knows nothing of what was). Of a NETWORK_DISCONNECTED:
     ///
     /// "closed" (by this side), "goodbye" (by the other side), "timeout" (nothing was heard any more), "no answer",
     /// "unknown host" (the name has no address), "full", "wrong password", "wrong version" (of the game),
@@ -257,7 +259,10 @@ impl Event {
     #[getter]
     fn reason(&self) -> PyResult<&str> {
         match &self.body {
-            Body::Disconnected { reason, .. } | Body::Lost { reason, .. } | Body::Connected { reason } => Ok(reason),
+            Body::Disconnected { reason, .. }
+            | Body::Lost { reason, .. }
+            | Body::Resumed { reason, .. }
+            | Body::Connected { reason } => Ok(reason),
             Body::Answer(answer) => Ok(&answer.reason),
             _ => Err(self.missing("reason")),
         }
@@ -276,7 +281,7 @@ impl Event {
     #[getter]
     fn seconds(&self) -> PyResult<f64> {
         match &self.body {
-            Body::Resumed { seconds } => Ok(*seconds),
+            Body::Resumed { seconds, .. } => Ok(*seconds),
             _ => Err(self.missing("seconds")),
         }
     }
@@ -326,7 +331,10 @@ impl Event {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "seconds_left"), seconds_left)?;
             }
-            Body::Resumed { seconds } => attributes.set_item(intern!(py, "seconds"), seconds)?,
+            Body::Resumed { seconds, reason } => {
+                attributes.set_item(intern!(py, "seconds"), seconds)?;
+                attributes.set_item(intern!(py, "reason"), reason)?;
+            }
             Body::Disconnected { reason, detail } => {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "detail"), detail)?;
@@ -374,7 +382,8 @@ impl Event {
                 format!(" channel {channel} #{sequence_id}{lossy} {}", data()?)
             }
             Body::Lost { reason, seconds_left } => format!(": {reason}, {seconds_left:.1} s left"),
-            Body::Resumed { seconds } => format!(" after {seconds:.1} s"),
+            Body::Resumed { seconds, reason: "" } => format!(" after {seconds:.1} s"),
+            Body::Resumed { seconds, reason } => format!(" after {seconds:.1} s: {reason}"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
             Body::Remote(remote) => format!(" {} {}", remote.name, data()?),

@@ -207,7 +207,7 @@ fn body_of(
                     None
                 }
                 Err(Unreadable::Bad(detail)) => {
-                    if peer.count_bad_message() > open.codec.limits().bad_messages {
+                    if peer.count_bad_message() > open.codec.limits.bad_messages() {
                         open.close_as_unreadable(py, id, &detail);
                     }
                     None
@@ -241,10 +241,11 @@ fn body_of(
             };
             Some((body, None))
         }
-        IoEvent::Resumed { after } => {
+        IoEvent::Resumed { after, is_restarted } => {
             peer.set_state(State::Connected);
             let body = Body::Resumed {
                 seconds: after.as_secs_f64(),
+                reason: if is_restarted { Reason::Restarted.name() } else { "" },
             };
             Some((body, None))
         }

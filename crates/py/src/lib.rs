@@ -10,6 +10,7 @@
 //! | `recipients` | to whom a message goes |
 //! | `data` | Python data to message and back |
 //! | `rows` | objects of one class to rows of bits and back |
+//! | `table` | the payload of a table to the dicts that it stands for |
 //! | `errors` | the exceptions, which are Python classes |
 
 mod data;
@@ -22,6 +23,7 @@ mod open;
 mod peer;
 mod recipients;
 mod rows;
+mod table;
 
 #[pyo3::pymodule(gil_used = true)]
 mod _core {
@@ -33,9 +35,11 @@ mod _core {
     #[pymodule_export]
     use crate::listener::Listener;
     #[pymodule_export]
-    use crate::network::{_generate_key, _measure, Network, Watcher};
+    use crate::network::{_fold, _generate_key, _measure, Network, Watcher};
     #[pymodule_export]
     use crate::peer::Peer;
     #[pymodule_export]
     use crate::rows::Rows;
+    #[pymodule_export]
+    use crate::table::_table;
 }
