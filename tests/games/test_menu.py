@@ -3,6 +3,8 @@
 
 import argparse
 import os
+import subprocess
+import sys
 
 import pygame
 import pytest
@@ -114,16 +116,36 @@ def test_running_it_puts_the_choice_into_the_arguments(screen: pygame.Surface) -
     assert not menu.run(screen, args)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "gopher://ada", "play://ada:70000"])
-def test_an_address_that_is_none_brings_back_to_the_menu_with_the_reason(screen: pygame.Surface, url: str) -> None:
+def notice_after(args: argparse.Namespace) -> str:
+    """Plays comets, and returns why it ended."""
+    menu, args.graph = comets.make_menu(), False
+    _game.run(args, menu, SIZE, comets.play)
+    return menu.notice
+
+
+@pytest.mark.usefixtures("screen")
+@pytest.mark.parametrize(
+    "url", ["nonsense", "gopher://ada", "play://ada:70000", "play://ada?lag_ms=much", "local://?%"]
+)
+def test_an_address_that_is_none_brings_back_to_the_menu_with_the_reason(url: str) -> None:
     args = parsed("play://localhost")
-    args.url, args.graph = url, False
-    assert url in comets.play(screen, args)
+    args.url = url
+    assert notice_after(args)
 
 
-def test_a_port_that_is_taken_brings_back_to_the_menu_with_the_reason(screen: pygame.Surface) -> None:
+@pytest.mark.usefixtures("screen")
+def test_a_port_that_is_taken_brings_back_to_the_menu_with_the_reason() -> None:
     with net.Network() as other:
         listener = other.listen("play://127.0.0.1:0")
-        args = parsed("--serve", listener.url)
-        args.graph = False
-        assert listener.url.rpartition(":")[2] in comets.play(screen, args)
+        assert listener.url.rpartition(":")[2] in notice_after(parsed("--serve", listener.url))
+
+
+@pytest.mark.parametrize("game", ["comets", "lines", "meadow"])
+def test_a_server_without_a_window_says_in_a_line_that_its_port_is_taken(game: str) -> None:
+    with net.Network() as other:
+        url = other.listen("play://127.0.0.1:0").url
+        command = [sys.executable, "-m", f"netplay.examples.{game}", "--serve", "--headless", url]
+        result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=30, check=False)
+    assert result.returncode == 1
+    assert url.rpartition(":")[2] in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr

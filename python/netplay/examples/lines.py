@@ -17,7 +17,6 @@ Try it, and pull a cable, or kill a window and start it again with the same name
 """
 
 import argparse
-import contextlib
 import math
 import random
 import time
@@ -26,7 +25,7 @@ import zlib
 import pygame
 
 import netplay as net
-from netplay.examples._game import NAMES, WARN, Menu, command_line, open_window, parse, printable
+from netplay.examples._game import NAMES, WARN, Menu, command_line, parse, printable, run, without_window
 from netplay.examples._lines_rules import FREE, MAX_SEATS, Illegal, Table, choose_line
 from netplay.examples._lines_window import HEIGHT, WIDTH, Window, draw_backdrop
 
@@ -178,10 +177,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
         guest = Guest(net.connect(args.url, name=args.name, resume=f"lines {args.name}"), args.name, args.seed)
     else:
         inside = args.url if args.mode == "alone" else INSIDE
-        try:
-            server = Server(args.name, *([args.url] if args.mode == "host" else []), inside)
-        except net.Error as error:
-            return str(error)
+        server = Server(args.name, *([args.url] if args.mode == "host" else []), inside)
         guest = Guest(net.connect(inside, name=args.name), args.name, args.seed)
         for name in [name for name in NAMES if name != args.name][: bots_of(args)]:
             network = net.Network()
@@ -217,17 +213,16 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Is the server and nothing else, for a machine without a screen. Ctrl-C ends it."""
+    """Is the server and nothing else, for a machine without a screen."""
     server, end = Server(args.name, args.url), time.monotonic() + args.seconds
     print(f"serving {server.address}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        while time.monotonic() < end:
-            for event in server.network.get(timeout=0.1):
-                server.handle(event)
+    while time.monotonic() < end:
+        for event in server.network.get(timeout=0.1):
+            server.handle(event)
 
 
-def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
-    """Plays without a clock, and makes sure after each tick that all know the same. Prints what is always the same."""
+def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> str:
+    """Plays without a clock, and makes sure after each tick that all know the same. Returns what is always the same."""
     server = Server("Server", args.url)
     guests: list[tuple[net.Network, Guest]] = []
     digest, games, ticks = 0, 0, args.ticks or 600
@@ -254,8 +249,8 @@ def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
         settle()
         digest = zlib.crc32(repr(server.table).encode(), digest)
         games += server.table.phase == "over"
-    print(f"{ticks} ticks, {games} games, {digest:08x}: the same on the server and {len(guests)} clients")
     Window(screen, guests[0][1]).draw()
+    return f"{ticks} ticks, {games} games, {digest:08x}: the same on the server and {len(guests)} clients"
 
 
 def bots_of(args: argparse.Namespace) -> int:
@@ -268,23 +263,14 @@ def main(words: list[str] | None = None) -> None:
     parser = command_line(__doc__)
     parser.set_defaults(bots=None)
     args = parse(parser, words)
-    if args.serve and args.headless:
-        serve(args)
-        return
-    screen = open_window(args, "Lines", (WIDTH, HEIGHT))
     menu = Menu("Lines", "four lines make a box, and who draws the fourth owns it", "the mouse draws, Space begins")
-    if args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
-        rehearse(screen, args)
-        args.is_over = True
-    while not args.is_over and (args.mode or menu.run(screen, args, draw_backdrop)):
-        menu.notice = play(screen, args)
-        if not menu.was_used:
-            print(menu.notice or "goodbye")
-            break
-        args.mode = ""
-    if args.picture:
-        pygame.image.save(screen, args.picture)
-    pygame.quit()
+    if args.serve and args.headless:
+        with without_window():
+            serve(args)
+    elif args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
+        run(args, menu, (WIDTH, HEIGHT), rehearse)
+    else:
+        run(args, menu, (WIDTH, HEIGHT), play, draw_backdrop)
 
 
 if __name__ == "__main__":

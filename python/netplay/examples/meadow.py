@@ -21,7 +21,6 @@ Try it alone with 150 others, or with a server in one terminal and bots and your
 """
 
 import argparse
-import contextlib
 import math
 import random
 import time
@@ -33,7 +32,7 @@ import pygame
 
 import netplay as net
 from netplay.examples._crowd import Hearer, View, far, place
-from netplay.examples._game import Menu, command_line, open_window, parse
+from netplay.examples._game import Menu, command_line, parse, run, without_window
 from netplay.examples._meadow_server import (
     CELL,
     CHANNEL_NEWS,
@@ -192,10 +191,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     """Plays until somebody leaves. Returns what went wrong, in words."""
     server = None
     if args.mode != "join":
-        try:
-            server = Server(args.name, *hosting(args), size=size_for(args), seed=args.seed)
-        except net.Error as error:
-            return str(error)
+        server = Server(args.name, *hosting(args), size=size_for(args), seed=args.seed)
     url = INSIDE if args.mode == "host" else args.url
     flock = Flock(url, bots_of(args), args.seed)
     guest = Player(net.connect(url, name=args.name), args.name, args.seed)
@@ -231,26 +227,25 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     return guest.trouble
 
 
-def without_window(args: argparse.Namespace) -> None:
-    """Is a server and nothing else, or a flock and nothing else, for machines without a screen. Ctrl-C ends it."""
+def serve(args: argparse.Namespace) -> None:
+    """Is a server and nothing else, or a flock and nothing else, for machines without a screen."""
     end = time.monotonic() + args.seconds
-    with contextlib.suppress(KeyboardInterrupt):
-        if args.mode == "join":
-            flock = Flock(args.url, bots_of(args), args.seed)
-            while time.monotonic() < end:
-                flock.update()
-                time.sleep(PAUSE)
-        else:
-            server = Server(args.name, args.url, size=size_for(args), seed=args.seed)
-            print(f"serving {server.address}", flush=True)
-            while time.monotonic() < end:
-                server.update(1.0)
+    if args.mode == "join":
+        flock = Flock(args.url, bots_of(args), args.seed)
+        while time.monotonic() < end:
+            flock.update()
+            time.sleep(PAUSE)
+    else:
+        server = Server(args.name, args.url, size=size_for(args), seed=args.seed)
+        print(f"serving {server.address}", flush=True)
+        while time.monotonic() < end:
+            server.update(1.0)
 
 
-def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
+def rehearse(_screen: pygame.Surface, args: argparse.Namespace) -> str:
     """Plays without a clock, and makes sure at each tick that all have the picture which the server believes they have.
 
-    Prints what is always the same.
+    Returns what is always the same.
     """
     server = Server("Server", args.url, size=size_for(args), seed=args.seed)
     flock = Flock(args.url, seed=args.seed)
@@ -285,7 +280,7 @@ def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
                 raise SystemExit(f"tick {server.world.tick}: {guest.hearer.view}, but {believed[guest.you]} was told")
             digest = zlib.crc32(repr(sorted(guest.hearer.view.items())).encode(), digest)
     picked = sum(rabbit.flowers for rabbit in server.rabbits.values())
-    print(f"{ticks} ticks, {picked} flowers, {digest:08x}: the same on the server and {len(guests)} clients")
+    return f"{ticks} ticks, {picked} flowers, {digest:08x}: the same on the server and {len(guests)} clients"
 
 
 def bots_of(args: argparse.Namespace) -> int:
@@ -309,25 +304,16 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=0, help="how many cells the server's world has in a row")
     parser.set_defaults(bots=None)
     args = parse(parser, words)
-    if args.headless and (args.serve or (args.mode == "join" and args.bots)):
-        without_window(args)
-        return
-    screen = open_window(args, "Meadow", (WIDTH, HEIGHT))
     menu = Menu(
         "Meadow", "hundreds of rabbits, and flowers for all", "arrows or the mouse walk, G shows the grid", "#8fd66b"
     )
-    if args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
-        rehearse(screen, args)
-        args.is_over = True
-    while not args.is_over and (args.mode or menu.run(screen, args, draw_backdrop)):
-        menu.notice = play(screen, args)
-        if not menu.was_used:
-            print(menu.notice or "goodbye")
-            break
-        args.mode = ""
-    if args.picture:
-        pygame.image.save(screen, args.picture)
-    pygame.quit()
+    if args.headless and (args.serve or (args.mode == "join" and args.bots)):
+        with without_window():
+            serve(args)
+    elif args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
+        run(args, menu, (WIDTH, HEIGHT), rehearse)
+    else:
+        run(args, menu, (WIDTH, HEIGHT), play, draw_backdrop)
 
 
 if __name__ == "__main__":
