@@ -105,6 +105,47 @@ def test_the_mouse_chooses_and_found_games_have_their_place(screen: pygame.Surfa
     assert len(menu.rows) == 4
 
 
+class Found:
+    """A game as `find()` finds it."""
+
+    url = "play://192.168.1.7:5000"
+
+    def __str__(self) -> str:
+        return "Ada's comets (2/16 on ada-laptop)"
+
+
+class Finder:
+    """What `find()` returns."""
+
+    def __init__(self) -> None:
+        self.games = [Found()]
+        self.is_open = True
+
+    def close(self) -> None:
+        """Is closed."""
+        self.is_open = False
+
+
+def test_games_on_the_local_network_and_room_codes_are_in_the_menu(
+    screen: pygame.Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder = Finder()
+    monkeypatch.setattr(net, "find", {"comets": finder}.get, raising=False)
+    monkeypatch.setattr(net, "join_room", None, raising=False)
+    menu, args = Menu("Comets", "fun", "keys"), parsed("--name", "Ada")
+    assert [row.label for row in menu.rows][-2:] == ["Join a game", "Join a room"]
+    menu.focus = 4
+    write(menu, screen, "k7-qf")
+    assert menu.url_of(menu.rows[4], args) == "room://k7-qf"
+    pygame.event.clear()
+    for key in (pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_RETURN):
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+    menu.show_found([("Ada's comets", Found.url)])
+    assert menu.run(screen, args)
+    assert (args.mode, args.url) == ("join", Found.url)
+    assert not finder.is_open
+
+
 def test_running_it_puts_the_choice_into_the_arguments(screen: pygame.Surface) -> None:
     menu, args = Menu("A game", "fun", "keys"), parsed("--name", "Ada")
     pygame.event.clear()

@@ -42,23 +42,30 @@ PLAYER_COLORS = [
     "#6fb0c8",
     "#c0c8dc",
 ]
+LONGEST_NAME = 16  # letters: as many as fit into the 64 bytes that a name may be, whatever letters they are
 NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
 
 
 def command_line(doc: str | None, bots: int = 0, port: int = 5000) -> argparse.ArgumentParser:
     """Returns the parser of the words that every game understands. A game may add its own before it calls `parse`."""
+    parser = few_words(doc)
+    parser.add_argument("--bots", type=int, default=bots, help=f"how many players the computer makes up ({bots})")
+    parser.add_argument("--ticks", type=int, default=0, help="leave after so many ticks of the game")
+    parser.set_defaults(port=port, is_over=False)
+    return parser
+
+
+def few_words(doc: str | None) -> argparse.ArgumentParser:
+    """Returns the parser of the words that every example understands, also one without bots and ticks."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("url", nargs="?", help="where the server is; with --serve, where to serve")
     parser.add_argument("--serve", action="store_true", help="be the server; with --headless, for others only")
     parser.add_argument("--name", help="who you are")
-    parser.add_argument("--bots", type=int, default=bots, help=f"how many players the computer makes up ({bots})")
     parser.add_argument("--headless", action="store_true", help="draw, but show no window")
     parser.add_argument("--autoplay", action="store_true", help="let the computer play in your place")
     parser.add_argument("--seed", type=int, default=0, help="makes the same choices every time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="leave after so many seconds")
-    parser.add_argument("--ticks", type=int, default=0, help="leave after so many ticks of the game")
     parser.add_argument("--picture", help="save the window to this file when leaving")
-    parser.set_defaults(port=port, is_over=False)
     return parser
 
 
@@ -69,7 +76,7 @@ def parse(parser: argparse.ArgumentParser, words: list[str] | None = None) -> ar
     inside this process, so it means alone; its options make the network bad all the same.
     """
     args = parser.parse_args(words)
-    args.name = args.name or random.Random(args.seed or None).choice(NAMES)
+    args.name = printable(args.name or random.Random(args.seed or None).choice(NAMES))
     if args.serve:
         args.mode, args.url = "host", args.url or f"play://*:{args.port}"
     elif args.url and not args.url.startswith("local://"):
@@ -119,8 +126,8 @@ def open_window(args: argparse.Namespace, title: str, size: tuple[int, int]) -> 
 
 
 @contextlib.contextmanager
-def without_window() -> Iterator[None]:
-    """Ends the program with a line in place of a traceback: for servers, which Ctrl-C or a taken port ends."""
+def no_traceback() -> Iterator[None]:
+    """Ends the program with one line where Ctrl-C, a port that is taken or an address that is none stops it."""
     try:
         yield
     except KeyboardInterrupt:
@@ -187,7 +194,7 @@ class Menu:
                     chosen = self.handle(e, screen)
                     if chosen:
                         args.mode, args.url = chosen.mode, self.url_of(chosen, args)
-                        args.name = (self.name.text or "").strip() or args.name
+                        args.name = printable((self.name.text or "").strip() or args.name)
                 self.show_found(search.games())
                 screen.fill(NIGHT)
                 if draw_background:
@@ -320,7 +327,7 @@ def font(size: int) -> pygame.font.Font:
     return _fonts[size]
 
 
-def printable(name: object, letters: int = 20) -> str:
+def printable(name: object, letters: int = LONGEST_NAME) -> str:
     """Returns the name that a peer gave itself, made fit to be drawn: it may be anything."""
     return "".join(letter for letter in str(name) if letter.isprintable())[:letters].strip() or "somebody"
 

@@ -39,7 +39,7 @@ from netplay.examples._comets_client import Client
 from netplay.examples._comets_picture import SIZE, Picture, draw_backdrop
 from netplay.examples._comets_rules import FIRE, LEFT, RIGHT, THRUST, steer
 from netplay.examples._comets_server import MAX_PLAYERS, Server
-from netplay.examples._game import Menu, command_line, parse, run, without_window
+from netplay.examples._game import Menu, command_line, no_traceback, parse, run
 
 KEYS = [
     (LEFT, pygame.K_LEFT, pygame.K_a),
@@ -58,7 +58,7 @@ class Hosted:
         self.url = args.url if args.mode == "alone" else "local://comets"  # how the one in front gets in
         self.address = ""
         if args.mode == "host":
-            listener = self.network.listen(args.url, name=f"{args.name}'s comets", max_peers=MAX_PLAYERS)
+            listener = self.network.listen(args.url, name=args.name, max_peers=MAX_PLAYERS)
             self.address = listener.addresses[0]  # what to give to friends
             print(f"serving {self.address}", flush=True)
         self.network.listen(self.url, name="Comets")
@@ -141,7 +141,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--graph", action="store_true", help="show the network from the start")
     args = parse(parser, words)
     if args.serve and args.headless and not args.autoplay:
-        with without_window():
+        with no_traceback():
             serve(args)
     else:
         run(args, make_menu(), SIZE, play, draw_backdrop)

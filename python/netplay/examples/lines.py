@@ -25,7 +25,7 @@ import zlib
 import pygame
 
 import netplay as net
-from netplay.examples._game import NAMES, WARN, Menu, command_line, parse, printable, run, without_window
+from netplay.examples._game import NAMES, WARN, Menu, command_line, no_traceback, parse, printable, run
 from netplay.examples._lines_rules import FREE, MAX_SEATS, Illegal, Table, choose_line
 from netplay.examples._lines_window import HEIGHT, WIDTH, Window, draw_backdrop
 
@@ -265,7 +265,7 @@ def main(words: list[str] | None = None) -> None:
     args = parse(parser, words)
     menu = Menu("Lines", "four lines make a box, and who draws the fourth owns it", "the mouse draws, Space begins")
     if args.serve and args.headless:
-        with without_window():
+        with no_traceback():
             serve(args)
     elif args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
         run(args, menu, (WIDTH, HEIGHT), rehearse)

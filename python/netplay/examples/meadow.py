@@ -32,7 +32,7 @@ import pygame
 
 import netplay as net
 from netplay.examples._crowd import Hearer, View, far, place
-from netplay.examples._game import Menu, command_line, parse, run, without_window
+from netplay.examples._game import Menu, command_line, no_traceback, parse, run
 from netplay.examples._meadow_server import (
     CELL,
     CHANNEL_NEWS,
@@ -308,7 +308,7 @@ def main(words: list[str] | None = None) -> None:
         "Meadow", "hundreds of rabbits, and flowers for all", "arrows or the mouse walk, G shows the grid", "#8fd66b"
     )
     if args.headless and (args.serve or (args.mode == "join" and args.bots)):
-        with without_window():
+        with no_traceback():
             serve(args)
     elif args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
         run(args, menu, (WIDTH, HEIGHT), rehearse)
