@@ -10,7 +10,7 @@ import pygame
 import pytest
 
 import netplay as net
-from netplay.examples import _game, comets
+from netplay.examples import _game, comets, lines
 from netplay.examples._game import Menu, Row
 
 SIZE = (960, 540)
@@ -179,6 +179,13 @@ def test_a_port_that_is_taken_brings_back_to_the_menu_with_the_reason() -> None:
     with net.Network() as other:
         listener = other.listen("play://127.0.0.1:0")
         assert listener.url.rpartition(":")[2] in notice_after(parsed("--serve", listener.url))
+
+
+@pytest.mark.usefixtures("screen")
+def test_who_calls_the_server_of_another_game_is_told_so() -> None:
+    with net.Network() as other:
+        url = other.listen("play://127.0.0.1:0", version=lines.VERSION).url
+        assert "wrong version" in notice_after(parsed(url))
 
 
 @pytest.mark.parametrize("game", ["comets", "lines", "meadow"])

@@ -36,6 +36,7 @@ import pygame
 
 import netplay as net
 from netplay.examples._comets_client import Client
+from netplay.examples._comets_messages import VERSION
 from netplay.examples._comets_picture import SIZE, Picture, draw_backdrop
 from netplay.examples._comets_rules import FIRE, LEFT, RIGHT, THRUST, steer
 from netplay.examples._comets_server import MAX_PLAYERS, Server
@@ -58,10 +59,10 @@ class Hosted:
         self.url = args.url if args.mode == "alone" else "local://comets"  # how the one in front gets in
         self.address = ""
         if args.mode == "host":
-            listener = self.network.listen(args.url, name=args.name, max_peers=MAX_PLAYERS)
+            listener = self.network.listen(args.url, name=args.name, version=VERSION, max_peers=MAX_PLAYERS)
             self.address = listener.addresses[0]  # what to give to friends
             print(f"serving {self.address}", flush=True)
-        self.network.listen(self.url, name="Comets")
+        self.network.listen(self.url, name=args.name, version=VERSION)
 
     def update(self, timeout: float = 0.0) -> None:
         """Hears what has come, and plays what is due."""
@@ -73,7 +74,8 @@ class Hosted:
 def play(screen: pygame.Surface, args: Namespace) -> str:
     """Plays until somebody leaves. Returns why it is over: empty if the player wanted it so."""
     hosted = Hosted(args) if args.mode != "join" else None
-    client = Client(net.connect(hosted.url if hosted else args.url, name=args.name), time.monotonic())
+    peer = net.connect(hosted.url if hosted else args.url, name=args.name, version=VERSION)
+    client = Client(peer, time.monotonic())
     picture = Picture(screen, client)
     graph = net.NetGraph(buffer=client.states, is_visible=args.graph)  # F3 shows and hides it
     clock, end = pygame.time.Clock(), time.monotonic() + args.seconds

@@ -29,6 +29,7 @@ from netplay.examples._game import NAMES, WARN, Menu, command_line, no_traceback
 from netplay.examples._lines_rules import FREE, MAX_SEATS, Illegal, Table, choose_line
 from netplay.examples._lines_window import HEIGHT, WIDTH, Window, draw_backdrop
 
+VERSION = "lines 1"  # those of another game or of another version are told so, and not let in
 CHANNEL_WISH = 1  # to the server: the number of a line that I want to draw, or "begin"
 CHANNEL_TABLE = (
     2  # from the server: {"table": all of it, "you": my seat, "away": seconds left of each seat, "watching": n}
@@ -45,7 +46,7 @@ class Server:
 
     def __init__(self, name: str, *urls: str) -> None:
         self.network = net.Network()
-        listeners = [self.network.listen(url, name=name, max_peers=MAX_PEERS) for url in urls]
+        listeners = [self.network.listen(url, name=name, version=VERSION, max_peers=MAX_PEERS) for url in urls]
         self.address = listeners[0].addresses[0]  # what to give to friends
         self.peers: list[net.Peer] = []  # everybody
         self.seats: list[net.Peer] = []  # those who play, in the order of their turns
@@ -174,14 +175,15 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     bots: list[tuple[net.Network, Guest]] = []
     if args.mode == "join":
         # With `resume`, whoever is killed and starts again with the same name is the same player, on the same seat.
-        guest = Guest(net.connect(args.url, name=args.name, resume=f"lines {args.name}"), args.name, args.seed)
+        peer = net.connect(args.url, name=args.name, version=VERSION, resume=f"lines {args.name}")
     else:
         inside = args.url if args.mode == "alone" else INSIDE
         server = Server(args.name, *([args.url] if args.mode == "host" else []), inside)
-        guest = Guest(net.connect(inside, name=args.name), args.name, args.seed)
+        peer = net.connect(inside, name=args.name, version=VERSION)
         for name in [name for name in NAMES if name != args.name][: bots_of(args)]:
             network = net.Network()
-            bots.append((network, Guest(network.connect(inside, name=name), name, args.seed)))
+            bots.append((network, Guest(network.connect(inside, name=name, version=VERSION), name, args.seed)))
+    guest = Guest(peer, args.name, args.seed)
     window = Window(screen, guest, server.address if server and args.mode == "host" else "")
     graph = net.NetGraph()  # F3 shows and hides it
     clock, end = pygame.time.Clock(), time.monotonic() + args.seconds
@@ -240,7 +242,7 @@ def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> str:
 
     for name in [args.name, *(name for name in NAMES if name != args.name)][: 1 + bots_of(args)]:
         network = net.Network()
-        guests.append((network, Guest(network.connect(args.url, name=name), name, args.seed)))
+        guests.append((network, Guest(network.connect(args.url, name=name, version=VERSION), name, args.seed)))
         guests[-1][1].is_waiting = True  # for the first table
         settle()
     for _ in range(ticks):

@@ -43,6 +43,7 @@ from netplay.examples._meadow_server import (
     SPEED,
     STEER,
     TICKS,
+    VERSION,
     Server,
     walk,
 )
@@ -59,10 +60,14 @@ class Guest:
     def __init__(self, server: net.Peer, name: str, seed: object = None) -> None:
         self.server = server
         self.dice = random.Random(f"{seed} {name}")  # with which the computer plays
+        self.state, self.trouble = "calling", ""
+        self.begin()
+
+    def begin(self) -> None:
+        """Knows nothing of the meadow yet. A server that was started again has another one, and counts from 0."""
         self.hearer = Hearer()
         self.you, self.size = -1, 0
         self.news: dict[str, Any] = {}
-        self.state, self.trouble = "calling", ""
         self.goal = (0, 0)  # where the computer walks, and until when
         self.until = 0
 
@@ -74,7 +79,10 @@ class Guest:
             self.news = e.data
         elif e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_WELCOME:
             self.you, self.size = e.data["you"], e.data["size"]
-        elif e.what in (net.NETWORK_CONNECTED, net.NETWORK_RESUMED):
+        elif e.what == net.NETWORK_CONNECTED:
+            self.begin()
+            self.state = "here"
+        elif e.what == net.NETWORK_RESUMED:
             self.state = "here"
         elif e.what == net.NETWORK_LOST:
             self.state = "lost"
@@ -119,8 +127,13 @@ class Player(Guest):
     """A guest with eyes: the others move smoothly for it, and its own rabbit does not wait for the server."""
 
     def __init__(self, server: net.Peer, name: str, seed: object = None) -> None:
-        super().__init__(server, name, seed)
         self.pictures: InterpolationBuffer[View] = InterpolationBuffer()
+        super().__init__(server, name, seed)
+
+    def begin(self) -> None:
+        """Knows nothing yet."""
+        super().begin()
+        self.pictures.clear()
         self.me = (0.0, 0.0)  # where we draw our own rabbit
         self.slack = float("inf")  # how many pixels that may be from where the server last saw it
 
@@ -172,7 +185,7 @@ class Flock:
 
     def join(self, name: str) -> None:
         """Lets one more call the server."""
-        guest = self.kind(self.network.connect(self.url, name=name, timeout=30), name, self.seed)
+        guest = self.kind(self.network.connect(self.url, name=name, version=VERSION, timeout=30), name, self.seed)
         self.guests[guest.server] = guest
         self.order.append(guest)
 
@@ -194,7 +207,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
         server = Server(args.name, *hosting(args), size=size_for(args), seed=args.seed)
     url = INSIDE if args.mode == "host" else args.url
     flock = Flock(url, bots_of(args), args.seed)
-    guest = Player(net.connect(url, name=args.name), args.name, args.seed)
+    guest = Player(net.connect(url, name=args.name, version=VERSION), args.name, args.seed)
     window = Window(screen, server.address if server and args.mode == "host" else "")
     graph = net.NetGraph(buffer=guest.pictures)  # F3 shows and hides it
     clock, next_steer, end = pygame.time.Clock(), 0.0, time.monotonic() + args.seconds
