@@ -9,6 +9,7 @@ It knows pygame and how games are found, but not the rules of any game. A game u
 
 import argparse
 import contextlib
+import math
 import os
 import random
 import sys
@@ -96,11 +97,15 @@ def run(
     size: tuple[int, int],
     play: Callable[[pygame.Surface, argparse.Namespace], str],
     draw_background: Callable[[pygame.Surface], None] | None = None,
+    rehearse: Callable[[pygame.Surface, argparse.Namespace], str] | None = None,
 ) -> None:
     """Opens the window, and plays what the command line says, or else what is chosen in the menu, until it is closed.
 
-    `play` returns why it is over, in words; empty if the player wanted it so.
+    `play` returns why it is over, in words; empty if the player wanted it so. `rehearse` is called in its place where
+    the computer plays alone, with nobody to see it and no time to keep to.
     """
+    if rehearse and args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
+        play = rehearse
     screen = open_window(args, menu.title, size)
     while not args.is_over and (args.mode or menu.run(screen, args, draw_background)):
         try:

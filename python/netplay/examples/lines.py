@@ -17,7 +17,6 @@ Try it, and pull a cable, or kill a window and start it again with the same name
 """
 
 import argparse
-import math
 import random
 import time
 import zlib
@@ -269,10 +268,8 @@ def main(words: list[str] | None = None) -> None:
     if args.serve and args.headless:
         with no_traceback():
             serve(args)
-    elif args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
-        run(args, menu, (WIDTH, HEIGHT), rehearse)
     else:
-        run(args, menu, (WIDTH, HEIGHT), play, draw_backdrop)
+        run(args, menu, (WIDTH, HEIGHT), play, draw_backdrop, rehearse)
 
 
 if __name__ == "__main__":

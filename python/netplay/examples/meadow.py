@@ -323,10 +323,8 @@ def main(words: list[str] | None = None) -> None:
     if args.headless and (args.serve or (args.mode == "join" and args.bots)):
         with no_traceback():
             serve(args)
-    elif args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
-        run(args, menu, (WIDTH, HEIGHT), rehearse)
     else:
-        run(args, menu, (WIDTH, HEIGHT), play, draw_backdrop)
+        run(args, menu, (WIDTH, HEIGHT), play, draw_backdrop, rehearse)
 
 
 if __name__ == "__main__":
