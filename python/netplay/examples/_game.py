@@ -170,13 +170,15 @@ class Menu:
             self.fixed.append(
                 Row("Join a room", "the code that a friend told you", text="", mode="join", url="room://")
             )
-        self.rows = list(self.fixed)  # and below them the games on the local network
+        self.rows = list(self.fixed)  # and beside them the games on the local network
         self.focus = 1
 
     def show_found(self, games: list[tuple[str, str]]) -> None:
-        """Offers games to join, each a name and a URL, below the rest."""
+        """Offers games to join, each a name and a URL, beside the rest."""
         focused = self.rows[self.focus]
-        self.rows = self.fixed + [Row(name, "on your network", mode="join", url=url) for name, url in games[:4]]
+        self.rows = self.fixed + [
+            Row(name, "on your network", mode="join", url=url) for name, url in games[: len(self.fixed)]
+        ]
         self.focus = self.rows.index(focused) if focused in self.rows else min(self.focus, len(self.rows) - 1)
 
     def run(
@@ -245,8 +247,10 @@ class Menu:
 
     def place(self, i: int, screen: pygame.Surface) -> pygame.Rect:
         """Returns where a row stands."""
-        step = min(62, (screen.get_height() - 220) // len(self.rows))
-        return pygame.Rect((screen.get_width() - 420) // 2, 168 + i * step, 420, step - 10)
+        has_two_columns = hasattr(net, "find") or len(self.rows) > len(self.fixed)
+        left = screen.get_width() // 2 - (430 if has_two_columns else 210)
+        down, is_found = i % len(self.fixed), i >= len(self.fixed)
+        return pygame.Rect(left + 440 * is_found, 168 + 62 * down, 420, 52)
 
     def draw(self, screen: pygame.Surface) -> None:
         """Draws the title, the rows and the keys."""
@@ -256,6 +260,9 @@ class Menu:
         screen.blit(subtitle, subtitle.get_rect(center=(center, 124)))
         for i, row in enumerate(self.rows):
             self.draw_row(screen, row, self.place(i, screen), i == self.focus)
+        if hasattr(net, "find") and len(self.rows) == len(self.fixed):
+            words = write("looking for games on your network…", 20, DIM)
+            screen.blit(words, self.place(len(self.rows), screen).move(18, 18))
         words = write(self.notice or self.keys, 20, WARN if self.notice else DIM)
         screen.blit(words, words.get_rect(center=(center, screen.get_height() - 28)))
 
