@@ -161,7 +161,7 @@ class Program:
         else:
             env["SDL_VIDEO_WINDOW_POS"] = "{},{}".format(*patch["place"])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "netplay._play", json.dumps(patch), *command],
+            [sys.executable, "-m", "netplay._play", json.dumps({**patch, "parent": os.getpid()}), *command],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -230,7 +230,8 @@ def places(count: int) -> list[tuple[int, int]]:
 
 def run_game(patch: dict[str, Any], game: str, arguments: list[str]) -> None:
     """Runs the game as if it had been started alone, but for the network and the window."""
-    threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
+    if os.name == "posix":
+        threading.Thread(target=leave_with, args=(patch["parent"],), daemon=True).start()
     if "listen" in patch:
         listen_more(patch["listen"])
     else:
