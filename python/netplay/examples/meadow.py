@@ -86,7 +86,7 @@ class Guest:
             self.state = "here"
         elif e.what == net.NETWORK_LOST:
             self.state = "lost"
-        else:  # NETWORK_DISCONNECTED
+        elif e.what == net.NETWORK_DISCONNECTED:
             self.state, self.trouble = "gone", f"{e.reason}: {e.detail}" if e.detail else e.reason
 
     def handle_picture(self, data: bytes) -> None:
