@@ -182,7 +182,7 @@ class Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-@final
+@disjoint_base
 class Event:
     @property
     def what(self) -> What: ...
