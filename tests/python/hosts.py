@@ -57,7 +57,7 @@ class Hosts:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "NETPLAY_DATA_DIR": str(folder / str(place))},
+            env={**os.environ, "NETPLAY_DATA_DIR": str(folder / str(place)), "NETPLAY_LAN": "network"},
         )
 
 
