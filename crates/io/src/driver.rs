@@ -493,6 +493,12 @@ impl Driver {
         })
     }
 
+    /// Returns how many have come in by a listener and are still connected, whether or not the game has looked; None if it is closed.
+    pub(crate) fn players(&self, listener: ListenerId) -> Option<usize> {
+        let is_it = |slot: &&Slot| slot.listener == Some(listener) && !slot.is_closing;
+        Some(self.slots.values().find(is_it)?.endpoint.established().count())
+    }
+
     /// Counts up with every change of what [`sockets`](Self::sockets) returns.
     pub(crate) fn sockets_version(&self) -> u64 {
         self.sockets_version

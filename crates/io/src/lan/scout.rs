@@ -199,8 +199,8 @@ impl Work {
         };
         let driver = shared.lock_for_thread();
         for (id, advert) in &mut self.adverts {
-            if let Some(stats) = driver.listener_stats(*id) {
-                advert.notice.players = u32::try_from(stats.peers).unwrap_or(u32::MAX);
+            if let Some(players) = driver.players(*id) {
+                advert.notice.players = u32::try_from(players).unwrap_or(u32::MAX);
             }
         }
     }
