@@ -186,6 +186,17 @@ impl Game {
         url
     }
 
+    /// Returns true if a player would see no difference: the same words, and the same URL.
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+        let is_named_so =
+            (&self.id, &self.app, &self.title, &self.host) == (&other.id, &other.app, &other.title, &other.host);
+        is_named_so
+            && (self.players, self.max_peers, self.needs_password)
+                == (other.players, other.max_peers, other.needs_password)
+            && (&self.transports, self.key) == (&other.transports, other.key)
+            && self.addresses.first() == other.addresses.first()
+    }
+
     /// Returns by what to call it.
     pub(crate) fn callable(&self) -> Vec<Transport> {
         let all = [Transport::Udp, Transport::Tcp, Transport::Ws];

@@ -1,7 +1,7 @@
 //! Games on other machines: DNS-SD over multicast DNS (RFC 6763, RFC 6762), by `mdns-sd`. It knows services, not who looks for them.
 //!
 //! A record of multicast DNS is good for minutes, so one whose machine was switched off would stay. Each that we show is
-//! therefore asked for again every 1.5 s (RFC 6762, section 10.4), and dropped when nothing came for 4 s.
+//! therefore asked for again every 1.5 s (RFC 6762, section 10.4), and dropped when nothing came for 3.5 s.
 //!
 //! `mdns-sd` keeps every record it hears, and anybody can send records. When it has too many it is started anew.
 
@@ -24,7 +24,16 @@ const SERVICE: &str = "_netplay._udp.local.";
 const VERIFY_EVERY: Duration = Duration::from_millis(1500);
 
 /// After how much silence it is dropped.
-const GONE_AFTER: Duration = Duration::from_secs(4);
+const GONE_AFTER: Duration = Duration::from_millis(3500);
+
+/// How long one that is said to be gone is still asked for: `mdns-sd` says so too when one of two interfaces goes.
+const DOUBT: Duration = Duration::from_millis(600);
+
+/// How often to begin looking anew: `mdns-sd` asks after 0, 1, 3 and 7 s, and then ever more rarely.
+const ASK_ANEW: Duration = Duration::from_secs(10);
+
+/// How often at most.
+const LEAST_ASK: Duration = Duration::from_millis(500);
 
 /// How many services are asked for again in a second.
 const VERIFIED_A_SECOND: u32 = 20;
@@ -53,6 +62,9 @@ pub(super) struct Multicast {
     daemon: Option<ServiceDaemon>,
     is_looking: bool,
     browsing: Option<Receiver<ServiceEvent>>,
+    /// When looking began, and that it is to begin anew.
+    asked_at: Option<Instant>,
+    is_in_doubt: bool,
     metrics: Option<Receiver<Metrics>>,
     check_at: Option<Instant>,
     announced: BTreeMap<ListenerId, Announced>,
@@ -68,6 +80,8 @@ struct Announced {
 struct Service {
     game: Game,
     verify_at: Instant,
+    /// When it is dropped, if it is not heard again.
+    gone_at: Option<Instant>,
 }
 
 impl Multicast {
@@ -120,7 +134,7 @@ impl Multicast {
         }
         if self.browsing.is_none() && self.check_at.is_none_or(|at| at <= now) {
             self.check_at = Some(now + CHECK_EVERY);
-            self.browsing = self.daemon().and_then(|daemon| daemon.browse(SERVICE).ok());
+            self.ask(now);
         }
         let Some(browsing) = self.browsing.clone() else {
             return 0;
@@ -131,7 +145,12 @@ impl Multicast {
                 Ok(ServiceEvent::ServiceResolved(service)) => {
                     refused += u64::from(!self.take_in(now, &service, &is_wanted));
                 }
-                Ok(ServiceEvent::ServiceRemoved(_, name)) => _ = self.services.remove(&name),
+                Ok(ServiceEvent::ServiceRemoved(_, name)) => {
+                    if let Some(service) = self.services.get_mut(&name) {
+                        service.gone_at.get_or_insert(now + DOUBT);
+                        self.is_in_doubt = true;
+                    }
+                }
                 Ok(_) => {}
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
@@ -140,6 +159,12 @@ impl Multicast {
                     break;
                 }
             }
+        }
+        self.services
+            .retain(|_, service| service.gone_at.is_none_or(|at| at > now));
+        let since = self.asked_at.map_or(ASK_ANEW, |at| now.duration_since(at));
+        if self.browsing.is_some() && (since >= ASK_ANEW || self.is_in_doubt && since >= LEAST_ASK) {
+            self.ask(now);
         }
         self.verify(now);
         if self.has_too_many(now) {
@@ -163,6 +188,13 @@ impl Multicast {
         }
     }
 
+    /// Begins to look, or begins anew.
+    fn ask(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+        self.is_in_doubt = false;
+        self.browsing = self.daemon().and_then(|daemon| daemon.browse(SERVICE).ok());
+    }
+
     /// Returns whether a service was believed, or is none of ours.
     fn take_in(&mut self, now: Instant, service: &ResolvedService, is_wanted: impl Fn(&str) -> bool) -> bool {
         let name = service.fullname.clone();
@@ -181,8 +213,10 @@ impl Multicast {
         let kept = self.services.entry(name).or_insert_with(|| Service {
             game: game.clone(),
             verify_at,
+            gone_at: None,
         });
         kept.game = game;
+        kept.gone_at = None;
         true
     }
 

@@ -26,6 +26,8 @@ pub struct Sighting {
 #[derive(Default)]
 pub(crate) struct Sightings {
     finders: BTreeMap<FinderId, View>,
+    /// How many changes the game was not told of yet; asked for with every drive.
+    waiting: usize,
     /// Services that were seen and not believed, or for which there was no room.
     pub(crate) refused: u64,
 }
@@ -43,11 +45,14 @@ impl Sightings {
 
     /// Forgets a finder; nothing more is told of what it saw.
     pub(crate) fn remove(&mut self, finder: FinderId) -> bool {
-        self.finders.remove(&finder).is_some()
+        let was_there = self.finders.remove(&finder).is_some();
+        self.count();
+        was_there
     }
 
     pub(crate) fn clear(&mut self) {
         self.finders.clear();
+        self.count();
     }
 
     /// Takes note of everything that a finder sees now.
@@ -55,11 +60,12 @@ impl Sightings {
         if let Some(view) = self.finders.get_mut(&finder) {
             view.seen = games.map(|game| (game.id.clone(), game)).collect();
         }
+        self.count();
     }
 
     /// Returns how many changes the game was not told of yet.
-    pub(crate) fn waiting(&self) -> usize {
-        self.finders.values().map(View::waiting).sum()
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// Takes the changes, those that are gone first.
@@ -73,20 +79,23 @@ impl Sightings {
             };
             let gone = told.values().filter(|game| !view.seen.contains_key(&game.id));
             out.extend(gone.map(|game| sighting(game, true)));
-            let new = view.seen.values().filter(|game| told.get(&game.id) != Some(game));
+            let is_told = |game: &&Game| told.get(&game.id).is_some_and(|told| told.looks_like(game));
+            let new = view.seen.values().filter(|game| !is_told(game));
             out.extend(new.map(|game| sighting(game, false)));
         }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.waiting = self.finders.values().map(View::waiting).sum();
     }
 }
 
 impl View {
     fn waiting(&self) -> usize {
         let gone = self.told.keys().filter(|id| !self.seen.contains_key(*id)).count();
-        gone + self
-            .seen
-            .iter()
-            .filter(|(id, game)| self.told.get(*id) != Some(game))
-            .count()
+        let is_told = |game: &Game| self.told.get(&game.id).is_some_and(|told| told.looks_like(game));
+        gone + self.seen.values().filter(|game| !is_told(game)).count()
     }
 }
 
@@ -140,6 +149,21 @@ mod tests {
         sightings.see(FinderId(1), std::iter::empty());
         sightings.see(FinderId(1), [game("a", 0)].into_iter());
         assert_eq!(taken(&mut sightings), []);
+    }
+
+    #[test]
+    fn another_way_to_the_same_game_is_not_told() {
+        let mut sightings = Sightings::default();
+        sightings.add(FinderId(1));
+        let mut seen = game("a", 0);
+        sightings.see(FinderId(1), [seen.clone()].into_iter());
+        assert_eq!(taken(&mut sightings).len(), 1);
+        seen.addresses.push("192.0.2.9:5".parse().unwrap());
+        sightings.see(FinderId(1), [seen.clone()].into_iter());
+        assert_eq!(taken(&mut sightings), []);
+        seen.addresses.remove(0);
+        sightings.see(FinderId(1), [seen].into_iter());
+        assert_eq!(taken(&mut sightings).len(), 1);
     }
 
     #[test]
