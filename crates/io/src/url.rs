@@ -580,11 +580,9 @@ mod tests {
 
     #[test]
     fn a_wrong_scheme_says_which_there_are() {
-        for url in ["lan://host", "room://ABC"] {
-            let (part, text) = problem(url);
-            assert_eq!(part, "scheme");
-            assert!(text.contains("not there yet") && text.contains("play+udp://"), "{text}");
-        }
+        let (part, text) = problem("room://ABC");
+        assert_eq!(part, "scheme");
+        assert!(text.contains("not there yet") && text.contains("play+udp://"), "{text}");
         let (part, text) = problem("http://host");
         assert_eq!(part, "scheme");
         assert!(text.contains("\"http\" is not known"), "{text}");
