@@ -176,7 +176,8 @@ def test_a_pulled_cable_is_lost_then_resumed_with_nothing_lost(relayed: Relayed)
     assert event.seconds > 1
     got = wait_for(relayed.server, NETWORK_DATA_IN, 2)
     assert [event.data for event in got] == ["into the dark", "and this"]
-    assert set(event._attributes()) == {"what", "peer", "seconds"}
+    assert event.reason == ""
+    assert set(event._attributes()) == {"what", "peer", "seconds", "reason"}
 
 
 def test_a_flood_of_first_packets_from_strangers_does_not_lock_an_honest_client_out(networks: Make) -> None:
