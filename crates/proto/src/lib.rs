@@ -15,6 +15,7 @@
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
 //! | [`value`] | how deep and how large a plain value is, before anything is made of it |
 //! | [`compact`] | numbers of a known range in as few bits as it needs |
+//! | [`room`] | a room of equals: who is in it, who is its host, who dials whom |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
 //! | `dialer` | which ways to a remote side are opened, and when |
@@ -62,6 +63,7 @@ pub mod reason;
 mod recent;
 mod replay;
 mod roaming;
+pub mod room;
 mod rtt;
 mod session;
 pub mod stats;

@@ -63,6 +63,12 @@ impl Kind {
     pub const ANSWER: Self = Self(6);
     /// Says that typed messages of a name are not taken.
     pub const REFUSAL: Self = Self(7);
+    /// What members of a room say to each other beside the game; see [`room::Control`](crate::room::Control).
+    pub const ROOM: Self = Self(8);
+    /// To the host of a room: a message for another member.
+    pub const PASS_ON: Self = Self(9);
+    /// From the host of a room: a message of another member.
+    pub const PASSED_ON: Self = Self(10);
 
     /// Makes a kind from its number; None above 15.
     pub const fn from_number(number: u8) -> Option<Self> {

@@ -7,7 +7,7 @@ mod chunk;
 mod datagram;
 mod introduction;
 mod parity;
-mod reader;
+pub(crate) mod reader;
 
 pub use chunk::{Ack, Chunk, MessageChunk, Part};
 pub use datagram::{COOKIE_LEN, Datagram, PacketHeader};
