@@ -40,13 +40,19 @@ const DIRECT_TIME: Duration = Duration::from_secs(6);
 /// How long after a direct link has broken the host passes on: it has most probably lost the same member.
 const BROKEN_TIME: Duration = Duration::from_secs(10);
 
-/// How long the next host may take to be linked and say that it is, and how long it waits for the others to dial it.
+/// How long the next host may take to be linked and say that it is.
 const MIGRATION_TIME: Duration = Duration::from_secs(12);
+
+/// How long the next host waits for the others to dial it, who may have tried some before it that are gone as well.
+const GATHERING_TIME: Duration = Duration::from_secs(40);
 
 /// How long one who was left alone looks for the others at the door, before it opens the door itself. An old host looks
 /// longer, so that of two who have lost each other one opens the door and the other finds it.
 const SEEKING_TIME: Duration = Duration::from_secs(3);
 const SEEKING_TIME_OF_HOST: Duration = Duration::from_secs(10);
+
+/// How often it looks again, while nobody comes.
+const SEEK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long after a fruitless knock the next comes.
 const KNOCK_AGAIN: Duration = Duration::from_secs(1);
@@ -218,6 +224,8 @@ pub struct Room {
     gone: Vec<(u32, Reason)>,
     /// When the present host, not us, must have been linked and have spoken.
     host_until: Option<Timestamp>,
+    /// When to look again for the others, as one who was left alone by silence.
+    seek_at: Option<Timestamp>,
     is_door_open: bool,
     last_link: u64,
     outputs: VecDeque<Output>,
@@ -307,6 +315,7 @@ impl Room {
             claims: BTreeMap::new(),
             gone: Vec::new(),
             host_until: None,
+            seek_at: None,
             is_door_open: false,
             last_link: 0,
             outputs: VecDeque::new(),
@@ -398,6 +407,7 @@ impl Room {
         }
         self.links.insert(link, Link::Stranger { key, until });
         self.recognise(now, link, key);
+        self.send_away(link);
         link
     }
 
@@ -648,6 +658,7 @@ impl Room {
             return self.handle_violation(now, link);
         }
         self.close(link, Reason::Goodbye);
+        self.expected.clear();
         (self.order, self.host, self.version) = (order, roster.host, roster.version);
         self.topology = roster.topology;
         self.max_members = usize::from(roster.max_members);
@@ -731,6 +742,10 @@ impl Room {
         if let Some(order) = expected.map(|(order, _)| *order)
             && let Some((entry, _)) = self.expected.remove(&order)
         {
+            if matches!(self.stage, Stage::Knocking { .. }) {
+                // We are not alone any more.
+                self.go_on_alone();
+            }
             let member = Member {
                 key,
                 name: entry.name,
@@ -763,6 +778,16 @@ impl Room {
         if self.is_host() {
             let roster = self.roster();
             self.send(link, &Control::Roster(roster));
+        }
+    }
+
+    /// As the host, who alone knows who is in: tells a stranger that it is not, so that it knocks.
+    fn send_away(&mut self, link: LinkId) {
+        let is_settled = self.stage == Stage::Open && self.is_host();
+        if is_settled && matches!(self.links.get(&link), Some(Link::Stranger { .. })) {
+            let reason = Reason::TimedOut;
+            self.send(link, &Control::Out { reason });
+            self.close(link, Reason::Goodbye);
         }
     }
 
@@ -1115,7 +1140,7 @@ impl Room {
         for member in self.members.values_mut() {
             member.join_at = None;
             if member.link.is_none() {
-                member.dial_until = Some(now + MIGRATION_TIME);
+                member.dial_until = Some(now + GATHERING_TIME);
             }
         }
         // Numbers of members that the old host has welcomed and not told us of are not given again.
@@ -1126,6 +1151,10 @@ impl Room {
         let keys: Vec<Key> = self.members.values().map(|member| member.key).collect();
         for key in keys {
             self.recognise_all(now, key);
+        }
+        let rest: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in rest {
+            self.send_away(link);
         }
         if self.members.is_empty() && is_silence(reason) {
             self.seek(now, SEEKING_TIME);
@@ -1149,6 +1178,15 @@ impl Room {
     }
 
     fn go_on_alone(&mut self) {
+        let knocks: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| matches!(link, Link::Knock))
+            .map(|(id, _)| *id)
+            .collect();
+        for link in knocks {
+            self.close(link, Reason::Goodbye);
+        }
         self.stage = Stage::Open;
         self.open_door();
     }
@@ -1268,17 +1306,9 @@ impl Room {
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         match self.stage {
             Stage::Knocking { until, is_host, .. } if until <= now => {
-                let knocks: Vec<LinkId> = self
-                    .links
-                    .iter()
-                    .filter(|(_, link)| matches!(link, Link::Knock))
-                    .map(|(id, _)| *id)
-                    .collect();
-                for link in knocks {
-                    self.close(link, Reason::Goodbye);
-                }
                 if is_host {
                     self.go_on_alone();
+                    self.seek_at = Some(now + SEEK_AGAIN);
                 } else {
                     self.end(Reason::NoRoom, "nobody has a room open under this code");
                 }
@@ -1313,6 +1343,12 @@ impl Room {
             self.handle_gone(now, link, Reason::NoAnswer, "it did not answer");
         }
         self.expected.retain(|_, (_, until)| *until > now);
+        if is_due(self.seek_at) {
+            self.seek_at = None;
+            if self.is_host() && self.stage == Stage::Open && self.members.is_empty() && self.expected.is_empty() {
+                self.seek(now, SEEKING_TIME);
+            }
+        }
         if is_due(self.host_until) {
             let link = self.host_link();
             if let Some(link) = link {
@@ -1353,7 +1389,7 @@ impl Room {
             [join_at, member.dial_until.filter(|_| is_host)]
         });
         let all = links.chain(expected).chain(members.flatten());
-        all.chain(stage).chain(self.host_until).min()
+        all.chain(stage).chain(self.host_until).chain(self.seek_at).min()
     }
 }
 

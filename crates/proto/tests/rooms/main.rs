@@ -35,7 +35,12 @@ fn agreed(world: &World, who: &[usize], seed: u64) -> Vec<u32> {
     };
     let (first, host) = view(who[0]);
     for other in who {
-        assert_eq!(view(*other), (first.clone(), host), "seed {seed}, actor {other}");
+        assert_eq!(
+            view(*other),
+            (first.clone(), host),
+            "seed {seed}, actor {other}: {:?}",
+            world.actors[*other].room
+        );
     }
     assert!(world.actors[who[0]].room.is_open());
     let hosts = who
