@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::keys::generate_key;
 use crate::local::{LocalPort, Rouse};
 use crate::places::Place;
+use crate::rooms::{Role, RoomId};
 use crate::slot::Slot;
 use crate::socket::Socket;
 use crate::types::PeerId;
@@ -32,6 +33,8 @@ pub(crate) struct Origin {
     /// Who calls; None for the key that all of this network's calls share.
     pub(crate) identity: Option<Identity>,
     pub(crate) simulation: Option<Simulation>,
+    /// The room that it is a link of.
+    pub(crate) room: Option<RoomId>,
 }
 
 impl Driver {
@@ -137,7 +140,7 @@ impl Driver {
                     Remote::Ip(addresses) => slot.found(now, connection, addresses),
                 });
             }
-            (Line::Guest(_), _) => {}
+            (Line::Guest(_) | Line::Member(..), _) => {}
         }
     }
 
@@ -147,6 +150,7 @@ impl Driver {
             limits,
             identity,
             simulation,
+            room,
         } = origin;
         let secret = match self.caller_secret {
             Some(secret) => secret,
@@ -154,7 +158,10 @@ impl Driver {
         };
         let identity = identity.unwrap_or_else(|| Identity::from_secret(secret));
         let mut slots = self.slots.iter();
-        if let Some((id, _)) = slots.find(|(_, slot)| slot.suits(simulation.as_ref(), &limits, &identity)) {
+        let is_of_room = |slot: &Slot| slot.room.map(|(room, _)| room) == room && !slot.is_closing;
+        if let Some((id, _)) =
+            slots.find(|(_, slot)| is_of_room(slot) && slot.suits(simulation.as_ref(), &limits, &identity))
+        {
             return Ok(*id);
         }
         let config = EndpointConfig {
@@ -162,7 +169,10 @@ impl Driver {
             accept: None,
             limits,
         };
-        let slot = Slot::new(config, generate_key()?, None, simulation);
+        let mut slot = Slot::new(config, generate_key()?, None, simulation);
+        if let Some(room) = room {
+            slot.set_room(room, Role::Contact);
+        }
         self.last_number += 1;
         let id = SlotId(self.last_number);
         self.slots.insert(id, slot);

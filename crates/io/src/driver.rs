@@ -19,6 +19,7 @@ use crate::foreign::courier::Courier;
 use crate::foreign::{Foreign, GuestId, Watch};
 use crate::keys::generate_key;
 use crate::places::Place;
+use crate::rooms::{Role, RoomId, Rooms};
 use crate::slot::{Look, Next, Slot};
 use crate::socket::Socket;
 use crate::streams::{self, Streams};
@@ -37,6 +38,8 @@ pub(crate) struct Driver {
     pub(crate) foreign: BTreeMap<SlotId, Foreign>,
     /// Sends single datagrams that need no peer.
     pub(crate) courier: Courier,
+    /// Rooms of equals.
+    pub(crate) rooms: Rooms,
     /// Peers to close when nothing has passed for a while.
     pub(crate) fleeting: Fleeting,
     /// How often the game has taken events.
@@ -76,6 +79,8 @@ pub(crate) struct Peer {
 pub(crate) enum Line {
     /// The connection has begun.
     Connection(ConnectionId),
+    /// It is a member of a room, whose messages go by a link of that.
+    Member(RoomId, u32),
     /// It is a guest of an engine that speaks something else.
     Guest(GuestId),
     /// The call waits for its key to be made from the password, and the messages wait with it.
@@ -114,6 +119,7 @@ impl Driver {
                 Socket::Local(port) => port.has_datagram(),
                 Socket::Udp(_) => false,
             });
+            let has_local = self.drive_rooms(now) || has_local;
             if !has_local {
                 break;
             }
@@ -129,6 +135,10 @@ impl Driver {
             at: self.close_idle(now),
             ..Next::default()
         });
+        next = next.and(Next {
+            at: self.rooms.next_at(),
+            ..Next::default()
+        });
         self.remove_closed_slots();
         self.remove_done_foreign();
         for slot in self.slots.values_mut() {
@@ -140,6 +150,7 @@ impl Driver {
     /// Returns how many events wait.
     pub(crate) fn events_waiting(&self) -> usize {
         self.own_events.len()
+            + self.rooms.news_waiting()
             + self
                 .slots
                 .values()
@@ -161,11 +172,16 @@ impl Driver {
         {
             out.push(event);
         }
+        self.take_rooms(now, before.saturating_add(max), out);
         let after = self
             .slots
             .range((std::ops::Bound::Excluded(self.took_last), std::ops::Bound::Unbounded));
         let up_to = self.slots.range(..=self.took_last);
-        let mut ids: Vec<SlotId> = after.chain(up_to).map(|(id, _)| *id).collect();
+        let mut ids: Vec<SlotId> = after
+            .chain(up_to)
+            .filter(|(_, slot)| slot.room.is_none())
+            .map(|(id, _)| *id)
+            .collect();
         if !self.foreign.is_empty() {
             ids.extend(self.foreign.keys());
             ids.sort();
@@ -240,9 +256,14 @@ impl Driver {
         Some(PeerEvent { peer, listener, event })
     }
 
-    /// Opens a listener on these sockets.
+    /// Opens a listener on these sockets, for a room or for the game.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is something else, and it is called in one place"
+    )]
     pub(crate) fn listen(
         &mut self,
+        room: Option<(RoomId, Role)>,
         accept: Accept,
         identity: Identity,
         limits: Limits,
@@ -260,6 +281,9 @@ impl Driver {
         };
         let mut slot = Slot::new(config, seed, Some(listener), simulation);
         slot.endpoint.set_bans(self.bans.clone());
+        if let Some((room, role)) = room {
+            slot.set_room(room, role);
+        }
         for socket in sockets {
             slot.add_socket(socket);
         }
@@ -292,6 +316,13 @@ impl Driver {
                 self.end_foreign(now, slot, guest, (Reason::Closed, detail, true));
                 true
             }
+            Some(Peer {
+                line: Line::Member(room, order),
+                ..
+            }) => {
+                let (room, order) = (*room, *order);
+                self.expel(now, room, order, Reason::Closed, detail)
+            }
             Some(_) => {
                 self.fail(id, Reason::Closed, detail);
                 true
@@ -320,6 +351,13 @@ impl Driver {
                 let (slot, guest) = (*slot, *guest);
                 self.end_foreign(now, slot, guest, (reason, detail, false));
                 true
+            }
+            Some(Peer {
+                line: Line::Member(room, order),
+                ..
+            }) => {
+                let (room, order) = (*room, *order);
+                self.expel(now, room, order, reason, detail)
             }
             Some(_) => {
                 self.fail(id, reason, detail);
@@ -376,6 +414,7 @@ impl Driver {
 
     /// Says goodbye to everyone.
     pub(crate) fn close_all(&mut self, now: Timestamp) {
+        self.leave_rooms(now);
         let ids: Vec<SlotId> = self.slots.keys().copied().collect();
         for id in ids {
             self.close_slot(now, id);
@@ -386,7 +425,7 @@ impl Driver {
         }
     }
 
-    fn close_slot(&mut self, now: Timestamp, id: SlotId) {
+    pub(crate) fn close_slot(&mut self, now: Timestamp, id: SlotId) {
         self.contained(id, |slot| slot.close(now));
     }
 
@@ -425,6 +464,7 @@ impl Driver {
         self.foreign.clear();
         self.courier = Courier::default();
         self.fleeting.clear();
+        self.rooms.clear();
         self.peers.clear();
         self.own_events.clear();
         self.sockets_version += 1;
@@ -436,6 +476,17 @@ impl Driver {
         let connection = match peer.line {
             Line::Connection(connection) => connection,
             Line::Guest(guest) => return self.foreign_stats(peer.slot, guest),
+            Line::Member(room, order) => {
+                let (link, is_passed_on) = self.member_link(room, order)?;
+                let stats = self.peer_stats(link)?;
+                return Some(match is_passed_on {
+                    false => stats,
+                    true => PeerStats {
+                        transport: "host",
+                        ..stats
+                    },
+                });
+            }
             Line::Waiting { .. } => return Some(PeerStats::default()),
         };
         let slot = self.slots.get(&peer.slot)?;
@@ -527,6 +578,9 @@ impl Driver {
 
     /// Ends a peer of this listener that no endpoint can speak for.
     pub(crate) fn fail_of(&mut self, id: PeerId, listener: Option<ListenerId>, reason: Reason, detail: &str) {
+        if self.fail_link(id, reason, detail) {
+            return;
+        }
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };
@@ -647,6 +701,7 @@ mod tests {
         let identity = Identity::from_secret([7; 32]);
         driver
             .listen(
+                None,
                 accept,
                 identity,
                 Limits::default(),

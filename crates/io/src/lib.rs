@@ -20,6 +20,7 @@
 //! | `batch`, `trains` | datagrams on their way out together, and several in one call |
 //! | `foreign` | peers that do not speak netplay: bare datagrams, bare streams, ENet |
 //! | `fleeting` | peers that are closed when nothing passes |
+//! | [`rooms`] | rooms of equals: their links, which the game does not see, and their members, which it does |
 //! | `resolve`, `interfaces` | addresses of others, and our own |
 
 mod batch;
@@ -37,6 +38,7 @@ mod local;
 pub mod network;
 mod places;
 mod resolve;
+pub mod rooms;
 mod send;
 mod shared;
 mod slot;
@@ -62,8 +64,8 @@ pub use url::{DEFAULT_PORT, pin_fragment};
 
 /// The words of the protocol that callers of this crate need.
 pub use netplay_proto::{
-    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Reason, Seat,
-    Transport,
+    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Reason,
+    RoomChange, RoomEvent, Seat, Transport,
     config::{MAX_DETAIL_LEN, MAX_NAME_LEN},
     message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE},
 };

@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use netplay_proto::{Accept, Ban, Connect, Message, Reason, Transport};
+use netplay_proto::room::LinkId;
+use netplay_proto::{Accept, Ban, Connect, Key, Message, Reason, Transport};
 use tokio::runtime::Handle;
 
 use crate::call::{Origin, Remote};
@@ -16,6 +17,7 @@ use crate::keys::psk_from_password;
 use crate::local::LocalPort;
 use crate::places;
 use crate::resolve::{self, Lookup, known_place};
+use crate::rooms::{MAX_APP_LEN, Role, RoomId, RoomInfo, RoomOptions, Work};
 use crate::shared::Shared;
 use crate::socket::{Kinds, Socket, Tcp, bind_listener};
 use crate::stream::Terms;
@@ -44,11 +46,15 @@ struct Inner {
     shared: Arc<Shared>,
     /// Where work that blocks can be given to, once the I/O thread runs.
     runtime: Mutex<Option<Handle>>,
+    /// One of those that the game holds.
+    is_owner: bool,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.close(Duration::ZERO);
+        if self.is_owner {
+            self.shared.close(Duration::ZERO);
+        }
     }
 }
 
@@ -59,6 +65,7 @@ impl Network {
             inner: Arc::new(Inner {
                 shared: Shared::new(),
                 runtime: Mutex::default(),
+                is_owner: true,
             }),
         }
     }
@@ -68,6 +75,16 @@ impl Network {
     /// Blocks for what the operating system needs to open sockets, about 20 ms for a password, and longer only if the
     /// host is a name that has to be resolved.
     pub fn listen(&self, url: &str, options: ListenOptions) -> Result<ListenerInfo, Error> {
+        self.listen_for(url, options, None)
+    }
+
+    /// Opens a listener for the game, or for a room with the key that its members know.
+    pub(crate) fn listen_for(
+        &self,
+        url: &str,
+        options: ListenOptions,
+        room: Option<(RoomId, Role, Key)>,
+    ) -> Result<ListenerInfo, Error> {
         let parsed = Url::parse(url)?;
         check_names(&options.name, &options.version)?;
         if parsed.pinned_key.is_some() || parsed.pinned_certificate.is_some() {
@@ -92,7 +109,10 @@ impl Network {
             None => Some(ServerTls::self_signed(&options.identity)),
         };
         let tls = tls.transpose().map_err(Error::Option)?;
-        let psk = options.password.as_deref().map(psk_from_password).unwrap_or_default();
+        let psk = match room {
+            Some((_, _, psk)) => psk,
+            None => options.password.as_deref().map(psk_from_password).unwrap_or_default(),
+        };
         let accept = Accept {
             name: options.name,
             version: options.version,
@@ -112,6 +132,7 @@ impl Network {
         };
         let mut driver = self.open_driver()?;
         let id = driver.listen(
+            room.map(|(room, role, _)| (room, role)),
             accept,
             options.identity,
             options.limits,
@@ -134,6 +155,16 @@ impl Network {
 
     /// Starts to call a remote side and returns at once; the outcome is an event.
     pub fn connect(&self, url: &str, options: ConnectOptions) -> Result<PeerId, Error> {
+        self.connect_for(url, options, None)
+    }
+
+    /// Calls for the game, or as a link of a room with the key that its members know.
+    pub(crate) fn connect_for(
+        &self,
+        url: &str,
+        options: ConnectOptions,
+        room: Option<(RoomId, LinkId, Key)>,
+    ) -> Result<PeerId, Error> {
         let parsed = Url::parse(url)?;
         check_names(&options.name, &options.version)?;
         if matches!(parsed.place, Place::Net { port: 0, .. }) {
@@ -148,7 +179,7 @@ impl Network {
         let connect = Connect {
             name: options.name,
             version: options.version,
-            psk: [0; 32],
+            psk: room.map_or([0; 32], |(_, _, psk)| psk),
             pinned_key: parsed.pinned_key.or(options.pinned_key),
             paths: Vec::new(),
             transports: parsed.scheme.transports(),
@@ -183,9 +214,13 @@ impl Network {
                 limits: options.limits,
                 identity: options.identity,
                 simulation: parsed.simulation,
+                room: room.map(|(room, ..)| room),
             };
             driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?
         };
+        if let Some((room, link, _)) = room {
+            driver.room_dialed(now, room, link, peer);
+        }
         if let Some(remote) = known {
             driver.found(now, peer, &remote, &shared.rouser());
         }
@@ -203,6 +238,64 @@ impl Network {
         }
         shared.rouse();
         Ok(peer)
+    }
+
+    /// Opens a room of our own under a code, and returns at once; events tell what becomes of it.
+    pub fn host_room(&self, options: RoomOptions) -> Result<RoomId, Error> {
+        self.begin_room(options, true)
+    }
+
+    /// Joins a room and returns at once; events tell what becomes of it.
+    pub fn join_room(&self, options: RoomOptions) -> Result<RoomId, Error> {
+        self.begin_room(options, false)
+    }
+
+    /// Leaves a room with a word to everybody. The last event follows.
+    pub fn leave_room(&self, room: RoomId) {
+        self.change(|driver, now| driver.leave_room(now, room));
+    }
+
+    /// Returns what is to be known of a room beside its events; None before it has begun, and after its last event.
+    pub fn room_info(&self, room: RoomId) -> Option<RoomInfo> {
+        self.inner.shared.lock().room_info(room)
+    }
+
+    fn begin_room(&self, options: RoomOptions, is_host: bool) -> Result<RoomId, Error> {
+        check_names(&options.name, &options.version)?;
+        let (len, most) = (options.app.len(), MAX_APP_LEN);
+        if !(1..=most).contains(&len) {
+            return Err(Error::Option(format!(
+                "app is {len} bytes of UTF-8, it may be 1 to {most}"
+            )));
+        }
+        let (count, most) = (options.max_members, netplay_proto::room::MAX_MEMBERS);
+        if !(2..=most).contains(&count) {
+            return Err(Error::Option(format!(
+                "max_peers is {count}, a room may have 2 to {most}"
+            )));
+        }
+        let runtime = self.start_thread()?;
+        let mut driver = self.open_driver()?;
+        driver.last_number += 1;
+        let room = RoomId(driver.last_number);
+        driver.rooms.begun.insert(room);
+        drop(driver);
+        let options = Box::new(options);
+        let work = Work::Begin { room, options, is_host };
+        let weak = Arc::downgrade(&self.inner.shared);
+        runtime.spawn_blocking(move || work.run(&weak));
+        Ok(room)
+    }
+
+    /// Returns a handle for work that goes on beside the game; it does not keep the network open.
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                shared: Arc::clone(shared),
+                runtime: Mutex::new(shared.runtime.get().cloned()),
+                is_owner: false,
+            }),
+        }
     }
 
     /// Queues a message and returns to how many peers. The peers in `exclude` are left out.

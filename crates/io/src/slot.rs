@@ -22,6 +22,7 @@ use netplay_proto::{
 use crate::batch::SendBatch;
 use crate::dial::Dial;
 use crate::places::{Place, Places};
+use crate::rooms::{Role, RoomId};
 use crate::socket::{Socket, bind_udp};
 use crate::stream::Terms;
 use crate::streams::{self, Streams};
@@ -42,6 +43,8 @@ pub(crate) struct Slot {
     config: EndpointConfig,
     /// Which listener this is; None for the side that calls.
     pub(crate) listener: Option<ListenerId>,
+    /// The room that it is for, and what it is there.
+    pub(crate) room: Option<(RoomId, Role)>,
     /// True once the slot was closed: it only says its goodbyes.
     pub(crate) is_closing: bool,
     /// The connections that were closed by this side, as long as they are saying goodbye.
@@ -127,6 +130,7 @@ impl Slot {
             endpoint: Endpoint::new(config.clone(), seed),
             config,
             listener,
+            room: None,
             is_closing: false,
             goodbyes: Vec::new(),
             simulation,
@@ -148,6 +152,12 @@ impl Slot {
             && self.simulation.as_ref() == simulation
             && self.config.limits == *limits
             && self.config.identity == *identity
+    }
+
+    /// Makes it one of a room.
+    pub(crate) fn set_room(&mut self, room: RoomId, role: Role) {
+        self.room = Some((room, role));
+        self.endpoint.set_aside();
     }
 
     /// Returns the bounds and times of its connections.
@@ -319,6 +329,9 @@ impl Slot {
     /// Puts a new endpoint in the place of one that failed, and returns the peers that are lost with it.
     pub(crate) fn start_over(&mut self, seed: [u8; 32]) -> BTreeMap<ConnectionId, PeerId> {
         self.endpoint = Endpoint::new(self.config.clone(), seed);
+        if self.room.is_some() {
+            self.endpoint.set_aside();
+        }
         self.batch = SendBatch::default();
         self.goodbyes.clear();
         self.places = Places::default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use netplay_proto::{ConnectionStats, EndpointStats, Event, Identity, Key, Limits, Seat, Transport};
 
 /// Names a peer; unique within its network for the network's whole life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);
 
 /// Names a listener; unique within its network for the network's whole life.
@@ -88,7 +88,7 @@ pub struct ListenerInfo {
 /// Something that happened to a peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerEvent {
-    /// The peer. An incoming one is first named by its [`Event::Connected`].
+    /// The peer. An incoming one is first named by its [`Event::Connected`]; number 0 where the event is about none.
     pub peer: PeerId,
     /// The listener it came in by; None for a peer that we called.
     pub listener: Option<ListenerId>,
@@ -113,7 +113,8 @@ pub struct PeerStats {
     /// What the protocol counted.
     pub connection: ConnectionStats,
     /// What carries the datagrams now: "udp", "tcp", "ws", "wss" or "local"; empty while the connection is still being made. Of a
-    /// peer that does not speak netplay: "raw udp", "raw tcp" or "enet".
+    /// peer that does not speak netplay: "raw udp", "raw tcp" or "enet". Of a member of a room that the host passes messages on to:
+    /// "host", and the other numbers are those of the way to the host.
     pub transport: &'static str,
     /// Where the remote side is now, such as "192.0.2.7:5000"; empty while the connection is still being made.
     pub address: String,

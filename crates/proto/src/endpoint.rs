@@ -248,7 +248,25 @@ impl Endpoint {
 
     /// Takes the oldest event out, in the order of arrival over all connections.
     pub fn poll_event(&mut self) -> Option<(ConnectionId, Event)> {
-        let (id, event, taken) = self.inbox.pop()?;
+        let taken = self.inbox.pop()?;
+        Some(self.taken(taken))
+    }
+
+    /// From now on [`poll_event`](Self::poll_event) gives the game's messages alone; whatever else happens, and what members
+    /// of a room say to each other ([`Kind::ROOM`](crate::Kind), [`Kind::PASS_ON`](crate::Kind)), comes by
+    /// [`poll_aside`](Self::poll_aside).
+    pub fn set_aside(&mut self) {
+        self.inbox.set_aside();
+    }
+
+    /// Takes the oldest event out that is not for the game. To be asked until None after every
+    /// [`handle_datagram`](Self::handle_datagram) or two.
+    pub fn poll_aside(&mut self) -> Option<(ConnectionId, Event)> {
+        let taken = self.inbox.pop_aside()?;
+        Some(self.taken(taken))
+    }
+
+    fn taken(&mut self, (id, event, taken): (ConnectionId, Event, Option<usize>)) -> (ConnectionId, Event) {
         if matches!(event, Event::Disconnected { .. }) {
             self.seats.remove(&id);
         }
@@ -262,7 +280,7 @@ impl Endpoint {
         {
             self.make_ready(index);
         }
-        Some((id, event))
+        (id, event)
     }
 
     /// Returns how many events wait.

@@ -77,7 +77,7 @@ pub use block::{Block, NoBlock};
 pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};
 pub use door::HandshakeRate;
 pub use endpoint::{ConnectionId, Endpoint, Output};
-pub use message::{Delivery, Event, Kind, Message, Origin, SendError};
+pub use message::{Delivery, Event, Kind, Message, Origin, RoomChange, RoomEvent, SendError};
 pub use rates::IncomingRate;
 pub use reason::Reason;
 pub use session::Renewal;

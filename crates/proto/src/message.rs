@@ -165,11 +165,59 @@ pub enum Event {
         /// How long nothing had been heard.
         after: Duration,
     },
+    /// Something happened in a room. No endpoint tells it; it is here so that all that a game is told is one type.
+    Room(Box<RoomEvent>),
     /// The connection ended, or could not be made. The last event of a connection.
     Disconnected {
         /// Why.
         reason: Reason,
         /// More, for a person to read: the remote side's own words on a goodbye, or the number that was wrong. May be empty.
+        detail: String,
+    },
+}
+
+/// Something that happened in a room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoomEvent {
+    /// The room's number.
+    pub room: u64,
+    /// What happened.
+    pub what: RoomChange,
+}
+
+/// What happened in a room.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RoomChange {
+    /// We are in.
+    Opened,
+    /// The peer is in.
+    Joined {
+        /// Its place in the join order.
+        order: u32,
+        /// Its name.
+        name: String,
+        /// Its key.
+        key: Key,
+        /// It is the host.
+        is_host: bool,
+    },
+    /// The peer is in no longer.
+    Left {
+        /// Why.
+        reason: Reason,
+        /// More, for a person.
+        detail: String,
+    },
+    /// Another is the host now: the peer, or we.
+    Host {
+        /// It is us.
+        is_host: bool,
+    },
+    /// It is over for us, or never began.
+    Ended {
+        /// Why.
+        reason: Reason,
+        /// More, for a person.
         detail: String,
     },
 }

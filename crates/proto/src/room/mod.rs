@@ -257,7 +257,9 @@ struct Member {
     link: Option<LinkId>,
     /// The game knows it.
     is_joined: bool,
-    /// It has said that it goes, or we have put it out: nothing more comes of it, and the host will say so.
+    /// It has said that it goes.
+    is_leaving: bool,
+    /// It has gone, as it has said, or we have put it out: nothing more comes of it, and the host will say so.
     is_over: bool,
     /// When the game is told of it even without a link of its own.
     join_at: Option<Timestamp>,
@@ -492,7 +494,7 @@ impl Room {
             }
             (Link::Member { order }, Control::Leave) => {
                 let order = *order;
-                self.handle_leave(now, link, order);
+                self.handle_leave(order);
             }
             (Link::Member { order } | Link::Dialing { order, .. }, Control::Out { reason }) if *order == self.host => {
                 self.handle_out(now, reason);
@@ -534,6 +536,11 @@ impl Room {
             }
             _ => false,
         }
+    }
+
+    /// Takes in that something came by a link that cannot be read.
+    pub fn handle_broken(&mut self, now: Timestamp, link: LinkId) {
+        self.handle_violation(now, link);
     }
 
     /// As the host: returns from whom a message to be passed on comes and by which link it goes; None if it may not.
@@ -693,6 +700,7 @@ impl Room {
             contact: entry.contact,
             link: None,
             is_joined: false,
+            is_leaving: false,
             is_over: false,
             join_at,
             dial_until: None,
@@ -752,6 +760,7 @@ impl Room {
                 contact: entry.contact,
                 link: None,
                 is_joined: false,
+                is_leaving: false,
                 is_over: false,
                 join_at: None,
                 dial_until: None,
@@ -977,6 +986,8 @@ impl Room {
     // ── going ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn handle_member_gone(&mut self, now: Timestamp, order: u32, link: LinkId, reason: Reason, detail: &str) {
+        let is_leaving = self.members.get(&order).is_some_and(|member| member.is_leaving);
+        let reason = if is_leaving { Reason::Goodbye } else { reason };
         if self.is_host() {
             self.remove_gone(now, order, Some(link), reason, detail);
         } else if order == self.host {
@@ -984,23 +995,16 @@ impl Room {
         } else {
             self.part_gone(order, Some(link), reason, detail);
             if let Some(member) = self.members.get_mut(&order) {
+                member.is_over |= is_leaving;
                 member.join_at = Some(now + BROKEN_TIME);
             }
         }
     }
 
-    fn handle_leave(&mut self, now: Timestamp, link: LinkId, order: u32) {
-        self.links.remove(&link);
-        self.send_close(link, Reason::Goodbye);
-        if self.is_host() {
-            self.remove_gone(now, order, Some(link), Reason::Goodbye, "");
-        } else if order == self.host {
-            self.handle_host_gone(now, Some(link), Reason::Goodbye, "");
-        } else {
-            self.part_gone(order, Some(link), Reason::Goodbye, "");
-            if let Some(member) = self.members.get_mut(&order) {
-                member.is_over = true;
-            }
+    /// The end of the link follows, when what was said before has arrived: the word is on a channel of its own.
+    fn handle_leave(&mut self, order: u32) {
+        if let Some(member) = self.members.get_mut(&order) {
+            member.is_leaving = true;
         }
     }
 
