@@ -26,6 +26,7 @@ fn listen(network: &Network, url: &str) -> Result<String, Box<dyn std::error::Er
         limits: Limits::default(),
         transports: None,
         certificate: None,
+        advertise: None,
     };
     Ok(network.listen(url, options)?.url)
 }

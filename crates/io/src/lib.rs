@@ -18,6 +18,7 @@
 //! | `streams`, `dial`, `places` | all streams of a slot; how ways to a remote side are opened, and where it is |
 //! | `stream`, `framing`, `web`, `tls` | one stream, and what is spoken on it |
 //! | `batch`, `trains` | datagrams on their way out together, and several in one call |
+//! | [`lan`] | games on the local network: announcing them, finding them |
 //! | `foreign` | peers that do not speak netplay: bare datagrams, bare streams, ENet |
 //! | `fleeting` | peers that are closed when nothing passes |
 //! | [`rooms`] | rooms of equals: their links, which the game does not see, and their members, which it does |
@@ -33,6 +34,7 @@ mod foreign;
 mod framing;
 mod interfaces;
 pub mod keys;
+pub mod lan;
 mod leisure;
 mod local;
 pub mod network;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::lan::Advertise;
 use netplay_proto::{ConnectionStats, EndpointStats, Event, Identity, Key, Limits, Seat, Transport};
 
 /// Names a peer; unique within its network for the network's whole life.
@@ -30,6 +31,8 @@ pub struct ListenOptions {
     pub transports: Option<Vec<Transport>>,
     /// The certificate for `wss` and its key, two PEM files; None for one that is made from our key pair.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// How it is announced on the local network; None for not at all.
+    pub advertise: Option<Advertise>,
     /// Bounds and times of every connection.
     pub limits: Limits,
 }
@@ -83,6 +86,8 @@ pub struct ListenerInfo {
     pub transports: Vec<Transport>,
     /// The SHA-256 of the certificate for `wss`, which `#cert=` in a caller's URL pins; None where `wss` is not served.
     pub certificate: Option<Key>,
+    /// The title by which it is announced on the local network, if it is.
+    pub title: Option<String>,
 }
 
 /// Something that happened to a peer.

@@ -42,13 +42,15 @@ pub enum Reason {
     LinkClosed,
     /// The other side does not know the connection any more: it is a new process, or has given it up.
     Restarted,
+    /// No game of that name was seen on the local network.
+    NoGame,
     /// Nobody has a room open under this code.
     NoRoom,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Closed,
         Self::Goodbye,
         Self::TimedOut,
@@ -67,6 +69,7 @@ impl Reason {
         Self::TooFast,
         Self::LinkClosed,
         Self::Restarted,
+        Self::NoGame,
         Self::NoRoom,
     ];
 
@@ -91,6 +94,7 @@ impl Reason {
             Self::TooFast => "too fast",
             Self::LinkClosed => "link closed",
             Self::Restarted => "restarted",
+            Self::NoGame => "no such game",
             Self::NoRoom => "no room",
         }
     }
@@ -116,6 +120,7 @@ impl Reason {
             Self::TooFast => 15,
             Self::LinkClosed => 16,
             Self::Restarted => 17,
+            Self::NoGame => 18,
             Self::NoRoom => 19,
         }
     }

@@ -21,17 +21,19 @@ use crate::peer::Peer;
 /// | NETWORK_DISCONNECTED | peer, reason, detail |
 /// | NETWORK_EVENT | peer, channel, type, name, data, lossy |
 /// | NETWORK_ANSWER | peer, channel, token, data, reason |
+/// | NETWORK_FOUND | game |
+/// | NETWORK_GONE | game |
 ///
-/// Asking for another attribute raises AttributeError.
+/// `peer` is None where there is none. Asking for another attribute raises AttributeError.
 #[pyclass(frozen, weakref, module = "netplay")]
 pub(crate) struct Event {
     /// What happened: one of the NETWORK constants.
     // Every event is asked for it. As a field it is read by the interpreter itself, without a call.
     #[pyo3(get)]
     what: Py<PyAny>,
-    /// Whom it is about.
+    /// Whom it is about; None if it is about no peer.
     #[pyo3(get)]
-    peer: Py<Peer>,
+    peer: Option<Py<Peer>>,
     body: Body,
 }
 
@@ -61,6 +63,15 @@ pub(crate) enum Body {
     },
     Remote(Box<Remote>),
     Answer(Box<Answer>),
+    Game(Game),
+}
+
+/// A game on the local network, as one finder sees it.
+pub(crate) struct Game {
+    /// A `netplay.Game`.
+    pub(crate) game: Py<PyAny>,
+    pub(crate) finder: u64,
+    pub(crate) is_gone: bool,
 }
 
 /// An event that a remote side posted, for a game that has no pygame queue. Boxed, as is the next, because it is rare and
@@ -92,6 +103,8 @@ impl Body {
             Self::Disconnected { .. } => (4, "NETWORK_DISCONNECTED"),
             Self::Remote(_) => (5, "NETWORK_EVENT"),
             Self::Answer(_) => (6, "NETWORK_ANSWER"),
+            Self::Game(Game { is_gone: false, .. }) => (7, "NETWORK_FOUND"),
+            Self::Game(_) => (8, "NETWORK_GONE"),
         }
     }
 }
@@ -103,7 +116,19 @@ impl Event {
 
     pub(crate) fn new(py: Python<'_>, peer: Py<Peer>, body: Body) -> PyResult<Py<Self>> {
         let what = Self::what_object(py, &body)?;
+        let peer = Some(peer);
         Py::new(py, Self { what, peer, body })
+    }
+
+    /// Makes an event that is about no peer.
+    pub(crate) fn without_peer(py: Python<'_>, body: Body) -> PyResult<Py<Self>> {
+        let what = Self::what_object(py, &body)?;
+        Py::new(py, Self { what, peer: None, body })
+    }
+
+    fn peer(&self, py: Python<'_>) -> PyResult<Py<Peer>> {
+        let peer = self.peer.as_ref().map(|peer| peer.clone_ref(py));
+        peer.ok_or_else(|| self.missing("peer"))
     }
 
     fn what_object(py: Python<'_>, body: &Body) -> PyResult<Py<PyAny>> {
@@ -214,7 +239,7 @@ impl Event {
     /// "timeout", "link closed", "restarted". Of a NETWORK_DISCONNECTED:
     ///
     /// "closed" (by this side), "goodbye" (by the other side), "timeout" (nothing was heard any more), "no answer",
-    /// "unknown host" (the name has no address), "full", "wrong password", "wrong version" (of the game),
+    /// "unknown host" (the name has no address), "full", "no such game" (on the local network), "wrong password", "wrong version" (of the game),
     /// "wrong protocol" (another version of netplay), "key changed" (not the server known from before, see
     /// `netplay.forget()`), "bad data" (the other side broke the rules), "too slow" (it did not take what was sent to it),
     /// "too fast" (it sent more than `listen(max_messages=, max_rate=)` allow), "too large" (a message waited that the other side
@@ -255,6 +280,24 @@ impl Event {
         match &self.body {
             Body::Lost { seconds_left, .. } => Ok(*seconds_left),
             _ => Err(self.missing("seconds_left")),
+        }
+    }
+
+    /// The game on the local network: a `netplay.Game`.
+    #[getter]
+    fn game(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match &self.body {
+            Body::Game(game) => Ok(game.game.clone_ref(py)),
+            _ => Err(self.missing("game")),
+        }
+    }
+
+    /// The number of the finder that saw it.
+    #[getter]
+    fn _finder(&self) -> PyResult<u64> {
+        match &self.body {
+            Body::Game(game) => Ok(game.finder),
+            _ => Err(self.missing("finder")),
         }
     }
 
@@ -310,6 +353,7 @@ impl Event {
                 attributes.set_item(intern!(py, "data"), &answer.data)?;
                 attributes.set_item(intern!(py, "reason"), &answer.reason)?;
             }
+            Body::Game(game) => attributes.set_item(intern!(py, "game"), &game.game)?,
         }
         Ok(attributes)
     }
@@ -323,13 +367,17 @@ impl Event {
             }
             Body::Remote(remote) => visit.call(&remote.data)?,
             Body::Answer(answer) => visit.call(&answer.data)?,
+            Body::Game(game) => visit.call(&game.game)?,
             _ => {}
         }
         visit.call(&self.peer)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let peer = self.peer.bind(py).str()?.to_string_lossy().into_owned();
+        let peer = match &self.peer {
+            Some(peer) => format!(" {}", peer.bind(py).str()?.to_string_lossy()),
+            None => String::new(),
+        };
         let rest = match &self.body {
             Body::Connected { reason: "" } => String::new(),
             Body::Connected { reason } => format!(": {reason}"),
@@ -359,8 +407,9 @@ impl Event {
                 format!(" to {}: {}", answer.token, shortened(&data.to_string_lossy()))
             }
             Body::Answer(answer) => format!(" to {}: {}", answer.token, answer.reason),
+            Body::Game(game) => format!(" {}", game.game.bind(py).str()?.to_string_lossy()),
         };
-        Ok(format!("<Event {} {peer}{rest}>", self.body.what().1))
+        Ok(format!("<Event {}{peer}{rest}>", self.body.what().1))
     }
 }
 
@@ -390,7 +439,7 @@ pub(crate) fn _question_event(
         is_lossy,
         reply: Some(reply),
     };
-    Event::new(py, event.peer.clone_ref(py), body)
+    Event::new(py, event.peer(py)?, body)
 }
 
 /// Makes of a message that turned out to be a remote event the event that the game gets.
@@ -412,7 +461,7 @@ pub(crate) fn _remote_event(
         data,
         is_lossy,
     }));
-    Event::new(py, event.peer.clone_ref(py), body)
+    Event::new(py, event.peer(py)?, body)
 }
 
 /// Makes the event that tells what came of a question.

@@ -172,6 +172,7 @@ fn open_contact(
         identity: identity.clone(),
         transports: None,
         certificate: None,
+        advertise: None,
         limits: limits(),
     };
     let info = Network::of(shared).listen_for(&url, listen, Some((room, Role::Contact, keys.psk)))?;
@@ -232,6 +233,7 @@ fn open_door(weak: &Weak<Shared>, room: RoomId) {
             identity: means.door_identity,
             transports: None,
             certificate: None,
+            advertise: None,
             limits: limits(),
         };
         let terms = Some((room, Role::Door, means.psk));
