@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from . import _codec, _core, _kinds, _messages, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
@@ -27,9 +27,14 @@ from ._events import (
     NETWORK_DISCONNECTED,
     NETWORK_FOUND,
     NETWORK_GONE,
+    NETWORK_HOST,
+    NETWORK_JOINED,
+    NETWORK_LEFT,
     NETWORK_LOST,
+    NETWORK_ROOM,
 )
 from ._lan import Finder
+from ._rooms import Room, read_room
 from ._strikes import Strikes, Unbearable
 from ._tickets import Ticket
 
@@ -59,6 +64,8 @@ _MAX_LINGER_AT_EXIT: Final = 1.0
 
 _IDLE: Final = 30.0
 """How many seconds nothing passes before a connection is closed that was made for a message to a URL."""
+
+_OF_ROOMS: Final = frozenset((NETWORK_ROOM, NETWORK_JOINED, NETWORK_LEFT, NETWORK_HOST))
 
 _log = logging.getLogger("netplay")
 _has_warned_of_enet = False
@@ -326,6 +333,140 @@ class Network(_core.Network):
         finder = Finder(self, app, self._find(app))
         self._finders[finder._number] = finder
         return finder
+
+    def host_room(
+        self,
+        app: str,
+        *,
+        max_peers: int = 8,
+        name: str = "",
+        version: str = "",
+        password: str | None = None,
+        topology: Literal["mesh", "star"] = "mesh",
+        code: str | None = None,
+        relay: str | None = None,
+        door: str | None = None,
+    ) -> Room:
+        """Opens a room for players who have no server, and returns at once.
+
+        Show `room.code` to the others: whoever gives it to `join_room()` is in. NETWORK_ROOM tells that the room is
+        open, NETWORK_JOINED and NETWORK_LEFT who comes and goes; `send()` reaches everybody, and what they say is
+        NETWORK_DATA_IN with `peer`. When this player goes, the one who came first after it becomes the host: the others get a
+        NETWORK_HOST, the room goes on, and the code is still good.
+
+        Args:
+            app: The name of the game, 1 to 64 bytes of UTF-8. The same code means another room in another game.
+            max_peers: How many players there may be in the room, this one included: 2 to 64.
+            name: Our name, told to the others; at most 64 bytes of UTF-8.
+            version: The game's version; players with another are refused.
+            password: What players must know beside the code; None for nothing.
+            topology: "mesh": every member talks to every other directly. "star": all through the host, which passes
+                messages on; good for many players of whom few have a fast line.
+            code: The code to use; None for a new one.
+            relay: As for `play+p2p://` in `listen()`: the relay through which members find each other.
+            door: Where the members find the host, all of them on this machine or inside this process: a `local://` URL, or
+                `play+udp://` with an address and a port. For tests, and for playing alone. None for the way through
+                the internet, `play+p2p://`.
+
+        Returns:
+            The room.
+
+        Raises:
+            BadURL: The door is no such URL.
+            ValueError: `app`, `name` or `version` is too long; `max_peers` is not 2 to 64; the topology or the code is none.
+            NetworkFailed: The operating system gave no thread or socket.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as ada, netplay.Network() as bob:
+            ...     room = ada.host_room("docs-pong", name="Ada", door="local://docs-host-room")
+            ...     _ = bob.join_room(room.code, "docs-pong", name="Bob", door="local://docs-host-room")
+            ...     while not room.members:
+            ...         events = ada.get(timeout=0.05), bob.get(timeout=0.05)
+            ...     print(room.members[0], "is here")
+            Bob is here
+        """
+        code = _core._make_code() if code is None else _core._read_code(code)
+        room = Room(self, code, app, is_host=True, relay=relay)
+        room._number = self._open_room(
+            room,
+            is_host=True,
+            code=code,
+            app=app,
+            name=name,
+            version=version,
+            password=password,
+            max_peers=_at_least_zero(max_peers, "max_peers"),
+            is_star=_is_star(topology),
+            timeout=20.0,
+            door=door,
+            relay=relay,
+        )
+        return room
+
+    def join_room(
+        self,
+        code: str,
+        app: str | None = None,
+        *,
+        name: str = "",
+        version: str = "",
+        password: str | None = None,
+        timeout: float = 20.0,
+        relay: str | None = None,
+        door: str | None = None,
+    ) -> Room:
+        """Joins a room by its code and returns at once: NETWORK_ROOM or NETWORK_LEFT tells how it went.
+
+        Then comes a NETWORK_JOINED for everybody who is there, in no fixed order; `room.members` is in the order in which they
+        came into the room.
+
+        Args:
+            code: The code, in upper or lower case, with or without the hyphen; or the room's URL, `room://CODE?app=...`,
+                which says the app and the relay too.
+            app: The name of the game, as `host_room()` was given it.
+            name: Our name, told to the others; at most 64 bytes of UTF-8.
+            version: The game's version.
+            password: The room's password.
+            timeout: How many seconds to go on knocking. A room whose host has just gone answers after some seconds.
+            relay: As for `host_room()`.
+            door: As for `host_room()`.
+
+        Returns:
+            The room, not joined yet. If it cannot be joined, a NETWORK_LEFT with `peer` None says why in `reason`: "no room" (a
+            wrong code, or nobody is there), "full", "wrong password", "wrong version".
+
+        Raises:
+            BadURL: The URL is none of a room, or the door none of a door.
+            ValueError: The code is none; the app is not said; or a name or version is too long.
+            NetworkFailed: The operating system gave no thread or socket.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as network:
+            ...     room = network.join_room("cdfg 2345", "docs-pong", timeout=0.1, door="local://docs-join-room")
+            ...     event = network.get(timeout=5)[0]
+            ...     print(room.code, event.what, event.peer, event.reason)
+            CDFG-2345 NETWORK_LEFT None no room
+        """
+        code, app, relay = read_room(code, app, relay)
+        code = _core._read_code(code)
+        room = Room(self, code, app, is_host=False, relay=relay)
+        room._number = self._open_room(
+            room,
+            is_host=False,
+            code=code,
+            app=app,
+            name=name,
+            version=version,
+            password=password,
+            max_peers=2,
+            is_star=False,
+            timeout=_not_negative(timeout, "timeout"),
+            door=door,
+            relay=relay,
+        )
+        return room
 
     def _connect_for_now(self, url: str) -> Peer:
         """Connects because something was sent to a URL; the connection is closed again when nothing passes."""
@@ -739,6 +880,12 @@ class Network(_core.Network):
                         if answer is not None:
                             event.reply(answer)
                         continue
+                elif event.what in _OF_ROOMS:
+                    event.room._handle(event)
+                    if event.what is NETWORK_LEFT and event.peer is not None:
+                        out.extend(self._questions.take_disconnected(event.peer))
+                    out.append(event)
+                    continue
                 elif event.what is NETWORK_FOUND or event.what is NETWORK_GONE:
                     finder = self._finders.get(event._finder)
                     if finder is not None:  # else it was closed meanwhile
@@ -834,6 +981,12 @@ def _words(transports: Iterable[str]) -> list[str]:
     if isinstance(transports, str):
         raise TypeError(f"transports is {transports!r}; it must be a list, such as [{transports!r}]")
     return list(transports)
+
+
+def _is_star(topology: str) -> bool:
+    if topology not in ("mesh", "star"):
+        raise ValueError(f'topology is {topology!r}, it must be "mesh" or "star"')
+    return topology == "star"
 
 
 def _not_negative(value: float, name: str) -> float:

@@ -139,8 +139,8 @@ class Room:
             self._state = "open"
         elif event.what is NETWORK_JOINED:
             self._members.append(peer)
-            self._members.sort(key=lambda member: member._order)
-            if event.is_host:
+            self._members.sort(key=lambda member: member._order or 0)
+            if event._is_of_host:
                 self._host = peer
         elif event.what is NETWORK_HOST:
             self._is_host, self._host = event.is_host, peer
@@ -197,5 +197,7 @@ def read_room(code_or_url: str, app: str | None, relay: str | None) -> tuple[str
         app = of_url if app is None else app
         relay = query.get("relay", [None])[-1] if relay is None else relay
     if app is None:
-        raise ValueError(f'say which game: join_room({code_or_url!r}, "pong"), with the name that host_room() was given')
+        raise ValueError(
+            f'say which game: join_room({code_or_url!r}, "pong"), with the name that host_room() was given'
+        )
     return code, app, relay

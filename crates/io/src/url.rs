@@ -313,9 +313,7 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
         "tcp" => Ok(Scheme::RawTcp),
         "enet" => Ok(Scheme::Enet),
         "lan" => Ok(Scheme::Lan),
-        "room" => Err(format!(
-            "{scheme}:// is not there yet in this version; there are {SCHEMES}"
-        )),
+        "room" => Err("a room has many members and is no single peer: give the URL to join_room()".to_owned()),
         other => Err(format!("{other:?} is not known; there are {SCHEMES}")),
     }
 }

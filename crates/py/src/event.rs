@@ -1,6 +1,6 @@
 //! Something that happened, as a light object: the same attributes that an event in the pygame queue has.
 
-use netplay_io::Kind;
+use netplay_io::{Kind, RoomChange};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -23,6 +23,10 @@ use crate::peer::Peer;
 /// | NETWORK_ANSWER | peer, channel, token, data, reason |
 /// | NETWORK_FOUND | game |
 /// | NETWORK_GONE | game |
+/// | NETWORK_ROOM | room, code |
+/// | NETWORK_JOINED | room, peer |
+/// | NETWORK_LEFT | room, peer, reason, detail |
+/// | NETWORK_HOST | room, peer, is_host |
 ///
 /// `peer` is None where there is none. Asking for another attribute raises AttributeError.
 #[pyclass(frozen, weakref, module = "netplay")]
@@ -64,6 +68,14 @@ pub(crate) enum Body {
     Remote(Box<Remote>),
     Answer(Box<Answer>),
     Game(Game),
+    Room(Box<Room>),
+}
+
+/// Something that happened in a room.
+pub(crate) struct Room {
+    /// A `netplay.Room`.
+    pub(crate) room: Py<PyAny>,
+    pub(crate) change: RoomChange,
 }
 
 /// A game on the local network, as one finder sees it.
@@ -105,6 +117,12 @@ impl Body {
             Self::Answer(_) => (6, "NETWORK_ANSWER"),
             Self::Game(Game { is_gone: false, .. }) => (7, "NETWORK_FOUND"),
             Self::Game(_) => (8, "NETWORK_GONE"),
+            Self::Room(room) => match room.change {
+                RoomChange::Opened => (9, "NETWORK_ROOM"),
+                RoomChange::Joined { .. } => (10, "NETWORK_JOINED"),
+                RoomChange::Left { .. } | RoomChange::Ended { .. } => (11, "NETWORK_LEFT"),
+                RoomChange::Host { .. } => (12, "NETWORK_HOST"),
+            },
         }
     }
 }
@@ -124,6 +142,13 @@ impl Event {
     pub(crate) fn without_peer(py: Python<'_>, body: Body) -> PyResult<Py<Self>> {
         let what = Self::what_object(py, &body)?;
         Py::new(py, Self { what, peer: None, body })
+    }
+
+    /// Makes an event that may be about a peer.
+    pub(crate) fn of_room(py: Python<'_>, peer: Option<Py<Peer>>, room: Room) -> PyResult<Py<Self>> {
+        let body = Body::Room(Box::new(room));
+        let what = Self::what_object(py, &body)?;
+        Py::new(py, Self { what, peer, body })
     }
 
     fn peer(&self, py: Python<'_>) -> PyResult<Py<Peer>> {
@@ -245,6 +270,10 @@ impl Event {
     /// "too fast" (it sent more than `listen(max_messages=, max_rate=)` allow), "too large" (a message waited that the other side
     /// does not accept), "banned", "internal" (a fault of netplay's own).
     ///
+    /// Of a NETWORK_LEFT: "goodbye" (it left, or the host has closed it), "timeout", "closed" (by this side), and those above; and if
+    /// the peer is None, why this player is in the room no longer: also "no room" (nobody has one open under this code: a wrong code,
+    /// or all are gone), "full", "wrong password", "wrong version".
+    ///
     /// Of a NETWORK_ANSWER: "" (it was answered), "timeout", "disconnected" (also: started anew), or "too many" (1,024 questions to this peer
     /// were open already, and this one was not asked).
     #[getter]
@@ -252,6 +281,10 @@ impl Event {
         match &self.body {
             Body::Disconnected { reason, .. } | Body::Lost { reason, .. } | Body::Connected { reason } => Ok(reason),
             Body::Answer(answer) => Ok(&answer.reason),
+            Body::Room(room) => match &room.change {
+                RoomChange::Left { reason, .. } | RoomChange::Ended { reason, .. } => Ok(reason.name()),
+                _ => Err(self.missing("reason")),
+            },
             _ => Err(self.missing("reason")),
         }
     }
@@ -261,6 +294,10 @@ impl Event {
     fn detail(&self) -> PyResult<&str> {
         match &self.body {
             Body::Disconnected { detail, .. } => Ok(detail),
+            Body::Room(room) => match &room.change {
+                RoomChange::Left { detail, .. } | RoomChange::Ended { detail, .. } => Ok(detail),
+                _ => Err(self.missing("detail")),
+            },
             _ => Err(self.missing("detail")),
         }
     }
@@ -289,6 +326,48 @@ impl Event {
         match &self.body {
             Body::Game(game) => Ok(game.game.clone_ref(py)),
             _ => Err(self.missing("game")),
+        }
+    }
+
+    /// The room that it is about: a `netplay.Room`.
+    #[getter]
+    fn room(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match &self.body {
+            Body::Room(room) => Ok(room.room.clone_ref(py)),
+            _ => Err(self.missing("room")),
+        }
+    }
+
+    /// The room's code.
+    #[getter]
+    fn code<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match &self.body {
+            Body::Room(room) if matches!(room.change, RoomChange::Opened) => room.room.bind(py).getattr("code"),
+            _ => Err(self.missing("code")),
+        }
+    }
+
+    /// True if this player is the host from now on.
+    #[getter]
+    fn is_host(&self) -> PyResult<bool> {
+        match &self.body {
+            Body::Room(room) => match room.change {
+                RoomChange::Host { is_host } => Ok(is_host),
+                _ => Err(self.missing("is_host")),
+            },
+            _ => Err(self.missing("is_host")),
+        }
+    }
+
+    /// True if the peer that has joined is the host.
+    #[getter]
+    fn _is_of_host(&self) -> PyResult<bool> {
+        match &self.body {
+            Body::Room(room) => match room.change {
+                RoomChange::Joined { is_host, .. } => Ok(is_host),
+                _ => Err(self.missing("host")),
+            },
+            _ => Err(self.missing("host")),
         }
     }
 
@@ -354,6 +433,18 @@ impl Event {
                 attributes.set_item(intern!(py, "reason"), &answer.reason)?;
             }
             Body::Game(game) => attributes.set_item(intern!(py, "game"), &game.game)?,
+            Body::Room(room) => {
+                attributes.set_item(intern!(py, "room"), &room.room)?;
+                match &room.change {
+                    RoomChange::Opened => attributes.set_item(intern!(py, "code"), self.code(py)?)?,
+                    RoomChange::Joined { .. } => {}
+                    RoomChange::Left { reason, detail } | RoomChange::Ended { reason, detail } => {
+                        attributes.set_item(intern!(py, "reason"), reason.name())?;
+                        attributes.set_item(intern!(py, "detail"), detail)?;
+                    }
+                    RoomChange::Host { is_host } => attributes.set_item(intern!(py, "is_host"), is_host)?,
+                }
+            }
         }
         Ok(attributes)
     }
@@ -368,6 +459,7 @@ impl Event {
             Body::Remote(remote) => visit.call(&remote.data)?,
             Body::Answer(answer) => visit.call(&answer.data)?,
             Body::Game(game) => visit.call(&game.game)?,
+            Body::Room(room) => visit.call(&room.room)?,
             _ => {}
         }
         visit.call(&self.peer)
@@ -408,6 +500,17 @@ impl Event {
             }
             Body::Answer(answer) => format!(" to {}: {}", answer.token, answer.reason),
             Body::Game(game) => format!(" {}", game.game.bind(py).str()?.to_string_lossy()),
+            Body::Room(room) => {
+                let code = room.room.bind(py).str()?.to_string_lossy().into_owned();
+                match &room.change {
+                    RoomChange::Opened | RoomChange::Joined { .. } => format!(" in {code}"),
+                    RoomChange::Left { reason, .. } | RoomChange::Ended { reason, .. } => {
+                        format!(" in {code}: {reason}")
+                    }
+                    RoomChange::Host { is_host: true } => format!(" in {code}: this player"),
+                    RoomChange::Host { .. } => format!(" in {code}"),
+                }
+            }
         };
         Ok(format!("<Event {}{peer}{rest}>", self.body.what().1))
     }

@@ -35,7 +35,7 @@ mod _core {
     #[pymodule_export]
     use crate::listener::Listener;
     #[pymodule_export]
-    use crate::network::{_generate_key, _measure, Network, Watcher};
+    use crate::network::{_generate_key, _make_code, _measure, _read_code, Network, Watcher};
     #[pymodule_export]
     use crate::peer::Peer;
     #[pymodule_export]

@@ -7,11 +7,12 @@ use netplay_proto::room::{LinkId, MAX_CONTACT_LEN, Room, RoomConfig, Topology};
 use netplay_proto::{Identity, Key, Limits, Reason};
 
 use super::{Means, Role, RoomId, code::Code, pinned};
-use crate::error::Error;
+use crate::error::{Error, UrlError};
 use crate::keys::generate_key;
 use crate::network::Network;
 use crate::shared::Shared;
 use crate::types::{ConnectOptions, ListenOptions};
+use crate::url::{Host, Place, Scheme, Url};
 
 /// How long nothing is heard by a link before the game is told, and how long after that it is given up. Shorter than between
 /// client and server, since a room without its host stands still.
@@ -61,6 +62,36 @@ pub enum Way {
         /// Such as `play+udp://127.0.0.1:5555`, the same for all.
         door: String,
     },
+}
+
+impl Way {
+    /// Returns the way by a door that is given.
+    pub fn new(door: Option<String>, relay: Option<String>) -> Result<Self, Error> {
+        let Some(door) = door else {
+            return Err(Error::Option("a door is needed".to_owned()));
+        };
+        if relay.is_some() {
+            return Err(Error::Option("a room whose door is given uses no relay".to_owned()));
+        }
+        let parsed = Url::parse(&door)?;
+        let contact = match (&parsed.place, parsed.scheme) {
+            (Place::Local(_), _) => "local://".to_owned(),
+            (
+                Place::Net {
+                    host: Host::Ip(_),
+                    port,
+                },
+                Scheme::PlayUdp | Scheme::PlayTcp,
+            ) if *port != 0 => parsed.with_port(0),
+            _ => {
+                let problem =
+                    "a door is a local:// URL, or play+udp:// or play+tcp:// with an address and a port".to_owned();
+                let (url, part) = (door, "scheme");
+                return Err(UrlError { url, part, problem }.into());
+            }
+        };
+        Ok(Self::Urls { contact, door })
+    }
 }
 
 /// Something to be done where blocking hurts nobody.
