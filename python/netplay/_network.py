@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from . import _codec, _core, _kinds, _messages, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
@@ -882,8 +882,9 @@ class Network(_core.Network):
                         continue
                 elif event.what in _OF_ROOMS:
                     event.room._handle(event)
-                    if event.what is NETWORK_LEFT and event.peer is not None:
-                        out.extend(self._questions.take_disconnected(event.peer))
+                    left = cast("Peer | None", event.peer) if event.what is NETWORK_LEFT else None
+                    if left is not None:
+                        out.extend(self._questions.take_disconnected(left))
                     out.append(event)
                     continue
                 elif event.what is NETWORK_FOUND or event.what is NETWORK_GONE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from ._events import NETWORK_HOST, NETWORK_JOINED, NETWORK_LEFT, NETWORK_ROOM
@@ -134,10 +134,10 @@ class Room:
 
     def _handle(self, event: Event) -> None:
         """Takes in an event of this room, just before the game gets it."""
-        peer = event.peer
+        peer = cast("Peer | None", event.peer)
         if event.what is NETWORK_ROOM and self._state != "closed":
             self._state = "open"
-        elif event.what is NETWORK_JOINED:
+        elif event.what is NETWORK_JOINED and peer is not None:
             self._members.append(peer)
             self._members.sort(key=lambda member: member._order or 0)
             if event._is_of_host:
