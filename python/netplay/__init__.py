@@ -65,6 +65,7 @@ from ._events import (
     NETWORK_EVENT,
     NETWORK_LOST,
     NETWORK_RESUMED,
+    NETWORK_ROUTE,
     NETWORK_WAKE,
     What,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "NETWORK_EVENT",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
+    "NETWORK_ROUTE",
     "NETWORK_WAKE",
     "Angle",
     "BadURL",

@@ -50,6 +50,7 @@ class _PeerStats(TypedDict):
     keys_renewed: int
     transport: str
     address: str
+    route: str | None
     encrypted: bool
 
 @disjoint_base
@@ -97,6 +98,7 @@ class Network:
         grace: float,
         transports: list[str] | None,
         certificate: tuple[str | PathLike[str], str | PathLike[str]] | None,
+        relay: str | None,
         secret_key: bytes,
     ) -> Listener: ...
     def _connect(
@@ -110,6 +112,7 @@ class Network:
         send_rate: int | None,
         copies: float,
         grace: float,
+        relay: str | None,
         pinned_key: bytes | None,
         secret_key: bytes | None,
         seat: bytes | None,
@@ -213,6 +216,8 @@ class Event:
     @property
     def seconds_left(self) -> float: ...
     @property
+    def route(self) -> str: ...
+    @property
     def _kind(self) -> int: ...
     def _attributes(self) -> dict[str, Any]: ...
 
@@ -236,3 +241,22 @@ def _remote_event(event: Event, number: int, name: str, data: dict[str, Any]) ->
 def _answer_event(peer: Peer, channel: int, token: int, data: object, reason: str) -> Event: ...
 def _generate_key() -> bytes: ...
 def _measure(data: bytes) -> int: ...
+
+@final
+class Relay:
+    def __new__(
+        cls,
+        host: str,
+        port: int,
+        *,
+        metrics_port: int | None,
+        max_clients: int,
+        client_rate: int | None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None,
+    ) -> Self: ...
+    @property
+    def urls(self) -> list[str]: ...
+    @property
+    def metrics_url(self) -> str | None: ...
+    def next_event(self, timeout: float) -> str | None: ...
+    def close(self) -> None: ...

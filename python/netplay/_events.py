@@ -22,6 +22,7 @@ __all__ = [
     "NETWORK_EVENT",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
+    "NETWORK_ROUTE",
     "NETWORK_WAKE",
     "What",
 ]
@@ -54,6 +55,8 @@ class What(enum.IntEnum):
     """
     NETWORK_ANSWER = 7
     """What came of `peer.ask()`: `peer`, `channel`, `token`, `data`, `reason` ("" when it was answered)."""
+    NETWORK_ROUTE = 8
+    """What is sent to a `play+p2p://` peer takes another way from now on: `peer`, `route`, "direct" or "relayed"."""
 
     def __str__(self) -> str:
         return self.name
@@ -68,3 +71,4 @@ NETWORK_RESUMED: Final = What.NETWORK_RESUMED
 NETWORK_DISCONNECTED: Final = What.NETWORK_DISCONNECTED
 NETWORK_EVENT: Final = What.NETWORK_EVENT
 NETWORK_ANSWER: Final = What.NETWORK_ANSWER
+NETWORK_ROUTE: Final = What.NETWORK_ROUTE

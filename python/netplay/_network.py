@@ -120,6 +120,7 @@ class Network(_core.Network):
         grace: float = 30.0,
         transports: Iterable[str] | None = None,
         certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
+        relay: str | None = None,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
 
@@ -127,7 +128,8 @@ class Network(_core.Network):
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
                 port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
                 (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as
-                `?lag_ms=80&loss_pct=5` simulate a bad network. For programs that do not use netplay: `tcp://` (a bare
+                `?lag_ms=80&loss_pct=5` simulate a bad network. `play+p2p://` lets peers come through routers, from machine
+                to machine and with no server of one's own; its `addresses` hold an id instead of a host. For programs that do not use netplay: `tcp://` (a bare
                 stream of bytes), `udp://` (bare datagrams; whoever sends one is a peer, and forgotten after 30 s of
                 silence) and `enet://` (ENet 1.3; `?throttle=1` leaves its packet throttle on). These are not
                 encrypted, `name` and `version` mean nothing there, and what arrives is bytes.
@@ -156,6 +158,10 @@ class Network(_core.Network):
             certificate: Two PEM files for `play+wss://`: a certificate, with those that vouch for it behind it, and its
                 key. None for one that is made from our own key and vouches for itself: `listener.certificate` is what
                 `#cert=` in a URL pins.
+            relay: For `play+p2p://`: the URL of the relay that helps where no direct way is found, such as one's own by
+                `python -m netplay relay`; then nobody else is asked. "none" for no relay at all, where the way is
+                direct. None for what the URL says by `?relay=`, or else the public relays and lookup of iroh, run by
+                number 0.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.
@@ -166,7 +172,7 @@ class Network(_core.Network):
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
-                already; `certificate` cannot be used; or one of these is given for what has no such thing (`tcp://` and
+                already; `certificate` or `relay` cannot be used; or one of these is given for what has no such thing (`tcp://` and
                 the like).
 
         Example:
@@ -190,6 +196,7 @@ class Network(_core.Network):
             grace=_not_negative(grace, "grace"),
             transports=None if transports is None else _words(transports),
             certificate=certificate,
+            relay=relay,
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -209,6 +216,7 @@ class Network(_core.Network):
         copies: float = 4.0,
         grace: float = 30.0,
         resume: str | None = None,
+        relay: str | None = None,
     ) -> Peer:
         """Calls somebody and returns at once: NETWORK_CONNECTED or NETWORK_DISCONNECTED tells how it went.
 
@@ -219,6 +227,7 @@ class Network(_core.Network):
                 `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
                 alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
                 `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
+                `play+p2p://` and an id, as a listener's `addresses` show it, through routers; `?relay=` as `relay` here.
                 `tcp://`, `udp://` and `enet://` as for `listen()`; a `udp://` peer is connected at once, whoever is
                 there.
             on_connect: Called inside poll() or get() with the peer when it is connected.
@@ -236,6 +245,7 @@ class Network(_core.Network):
                 seat, gets it back: NETWORK_CONNECTED with the reason "resumed" and NETWORK_RESUMED, and the reliable
                 messages that had not arrived. If the other side does not know the seat any more, the reason is
                 "restarted". A peer that is closed gives its seat up.
+            relay: As for `listen()`; it must be the one that the other side uses.
 
         Returns:
             The peer, not connected yet.
@@ -244,7 +254,7 @@ class Network(_core.Network):
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `send_rate` is below 1; `copies` or `grace` is not 0 or more; or
-                a password, a rate or `resume` is given for what has no such thing (`tcp://` and the like).
+                a password, a rate, `resume` or `relay` is given for what has no such thing (`tcp://` and the like).
 
         Example:
             >>> import netplay
@@ -263,6 +273,7 @@ class Network(_core.Network):
             send_rate=_at_least_one(send_rate, "send_rate"),
             copies=_not_negative(copies, "copies"),
             grace=_not_negative(grace, "grace"),
+            relay=relay,
             pinned_key=_trust.pinned_key(url),
             secret_key=None if ticket is None else ticket.secret,
             seat=None if ticket is None else ticket.seat,

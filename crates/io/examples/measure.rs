@@ -26,6 +26,8 @@ fn listen(network: &Network, url: &str) -> Result<String, Box<dyn std::error::Er
         limits: Limits::default(),
         transports: None,
         certificate: None,
+        relay: None,
+        p2p_secret: None,
     };
     Ok(network.listen(url, options)?.url)
 }

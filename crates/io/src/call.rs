@@ -10,6 +10,7 @@ use crate::driver::{Driver, Line, Peer, PeerUrl, SlotId};
 use crate::error::Error;
 use crate::keys::generate_key;
 use crate::local::{LocalPort, Rouse};
+use crate::p2p::{Port, Terms};
 use crate::places::Place;
 use crate::slot::Slot;
 use crate::socket::Socket;
@@ -32,6 +33,8 @@ pub(crate) struct Origin {
     /// Who calls; None for the key that all of this network's calls share.
     pub(crate) identity: Option<Identity>,
     pub(crate) simulation: Option<Simulation>,
+    /// How tunnels are opened; None for a call that uses none.
+    pub(crate) p2p: Option<Terms>,
 }
 
 impl Driver {
@@ -141,12 +144,26 @@ impl Driver {
         }
     }
 
+    /// Opens this side's end of the tunnels that a call goes through, unless it is open.
+    pub(crate) fn open_p2p(&mut self, id: PeerId, rouse: &Rouse) -> Result<(), Error> {
+        let slot = self.peers.get(&id).and_then(|peer| self.slots.get_mut(&peer.slot));
+        if let Some(slot) = slot
+            && slot.p2p_port().is_none()
+            && let Some(terms) = &slot.p2p
+        {
+            let port = Port::open(terms, rouse.clone())?;
+            slot.add_socket(Socket::P2p(port));
+        }
+        Ok(())
+    }
+
     /// Finds or makes the slot that calls with these terms go out from.
     fn caller_slot(&mut self, origin: Origin) -> Result<SlotId, Error> {
         let Origin {
             limits,
             identity,
             simulation,
+            p2p,
         } = origin;
         let secret = match self.caller_secret {
             Some(secret) => secret,
@@ -154,7 +171,8 @@ impl Driver {
         };
         let identity = identity.unwrap_or_else(|| Identity::from_secret(secret));
         let mut slots = self.slots.iter();
-        if let Some((id, _)) = slots.find(|(_, slot)| slot.suits(simulation.as_ref(), &limits, &identity)) {
+        if let Some((id, _)) = slots.find(|(_, slot)| slot.suits(simulation.as_ref(), p2p.as_ref(), &limits, &identity))
+        {
             return Ok(*id);
         }
         let config = EndpointConfig {
@@ -162,7 +180,8 @@ impl Driver {
             accept: None,
             limits,
         };
-        let slot = Slot::new(config, generate_key()?, None, simulation);
+        let mut slot = Slot::new(config, generate_key()?, None, simulation);
+        slot.p2p = p2p;
         self.last_number += 1;
         let id = SlotId(self.last_number);
         self.slots.insert(id, slot);

@@ -112,7 +112,7 @@ impl Driver {
             // What went from one slot to another of this network needs no other thread to arrive.
             let has_local = self.slots.values().flat_map(Slot::sockets).any(|socket| match socket {
                 Socket::Local(port) => port.has_datagram(),
-                Socket::Udp(_) => false,
+                Socket::Udp(_) | Socket::P2p(_) => false,
             });
             if !has_local {
                 break;
@@ -213,14 +213,11 @@ impl Driver {
             let new = PeerId(self.last_number);
             slot.peers.insert(connection, new);
             let line = Line::Connection(connection);
-            self.peers.insert(
-                new,
-                Peer {
-                    slot: id,
-                    url: PeerUrl::From(*path),
-                    line,
-                },
-            );
+            let url = match slot.way(*path) {
+                Some(way) => PeerUrl::Given(format!("play+p2p://{}", way.remote_id)),
+                None => PeerUrl::From(*path),
+            };
+            self.peers.insert(new, Peer { slot: id, url, line });
             peer = Some(new);
             if slot.is_closing {
                 // It got in while the listener was saying its goodbyes.
@@ -440,10 +437,16 @@ impl Driver {
         };
         let slot = self.slots.get(&peer.slot)?;
         let path = slot.endpoint.connection_path(connection);
+        let way = path.and_then(|path| slot.way(path));
+        let route = way.as_ref().and_then(|way| way.is_direct);
         Some(PeerStats {
             connection: slot.endpoint.connection_stats(connection)?,
             transport: path.map_or("", |path| slot.transport(path)),
-            address: path.map_or_else(String::new, |path| path.remote.to_string()),
+            address: match way {
+                Some(way) => way.address,
+                None => path.map_or_else(String::new, |path| path.remote.to_string()),
+            },
+            route: route.map(|is_direct| if is_direct { "direct" } else { "relayed" }),
             is_encrypted: true,
         })
     }
@@ -457,6 +460,7 @@ impl Driver {
                 Address::Stream { remote, .. } => {
                     format!("play+{}://{remote}", streams::name_of(*path).unwrap_or("tcp"))
                 }
+                Address::Tunnel { .. } => "play+p2p://".to_owned(),
                 Address::Virtual(number) => format!("local://{number}"),
             },
         })
@@ -498,7 +502,7 @@ impl Driver {
         let sockets = self.slots.values().flat_map(Slot::sockets);
         let own = sockets.filter_map(|socket| match socket {
             Socket::Udp(udp) => Some(Watch::Udp(Arc::clone(udp))),
-            Socket::Local(_) => None,
+            Socket::Local(_) | Socket::P2p(_) => None,
         });
         let mut watches: Vec<Watch> = own.chain(self.foreign.values().flat_map(Foreign::watches)).collect();
         #[cfg(unix)]

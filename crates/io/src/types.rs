@@ -30,6 +30,11 @@ pub struct ListenOptions {
     pub transports: Option<Vec<Transport>>,
     /// The certificate for `wss` and its key, two PEM files; None for one that is made from our key pair.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// `play+p2p://` only: "none", or the URL of the relay to use. None for what the URL says, or else the public ones.
+    pub relay: Option<String>,
+    /// `play+p2p://` only: the secret that the id in the URL is made from, see [`endpoint_id`](crate::endpoint_id). None for a
+    /// new one.
+    pub p2p_secret: Option<Key>,
     /// Bounds and times of every connection.
     pub limits: Limits,
 }
@@ -51,6 +56,8 @@ pub struct ConnectOptions {
     pub identity: Option<Identity>,
     /// The seat that we had there by the same key pair, to come back to it.
     pub seat: Option<Seat>,
+    /// `play+p2p://` only: "none", or the URL of the relay to use. None for what the URL says, or else the public ones.
+    pub relay: Option<String>,
     /// Bounds and times of the connection.
     pub limits: Limits,
 }
@@ -65,6 +72,7 @@ impl Default for ConnectOptions {
             pinned_key: None,
             identity: None,
             seat: None,
+            relay: None,
             limits: Limits::default(),
         }
     }
@@ -112,11 +120,14 @@ pub enum Target<'a> {
 pub struct PeerStats {
     /// What the protocol counted.
     pub connection: ConnectionStats,
-    /// What carries the datagrams now: "udp", "tcp", "ws", "wss" or "local"; empty while the connection is still being made. Of a
+    /// What carries the datagrams now: "udp", "tcp", "ws", "wss", "p2p" or "local"; empty while the connection is still being made. Of a
     /// peer that does not speak netplay: "raw udp", "raw tcp" or "enet".
     pub transport: &'static str,
     /// Where the remote side is now, such as "192.0.2.7:5000"; empty while the connection is still being made.
     pub address: String,
+    /// Through a tunnel: "direct" if from machine to machine, "relayed" if a relay stands between. None elsewhere, and while that is
+    /// not known.
+    pub route: Option<&'static str>,
     /// Nobody on the way can read or change what is said.
     pub is_encrypted: bool,
 }

@@ -18,6 +18,7 @@ use crate::peer::Peer;
 /// | NETWORK_DATA_IN | peer, channel, data, sequenceid, lossy, reply |
 /// | NETWORK_LOST | peer, reason, seconds_left |
 /// | NETWORK_RESUMED | peer, seconds |
+/// | NETWORK_ROUTE | peer, route |
 /// | NETWORK_DISCONNECTED | peer, reason, detail |
 /// | NETWORK_EVENT | peer, channel, type, name, data, lossy |
 /// | NETWORK_ANSWER | peer, channel, token, data, reason |
@@ -61,6 +62,9 @@ pub(crate) enum Body {
     },
     Remote(Box<Remote>),
     Answer(Box<Answer>),
+    Route {
+        route: &'static str,
+    },
 }
 
 /// An event that a remote side posted, for a game that has no pygame queue. Boxed, as is the next, because it is rare and
@@ -92,6 +96,7 @@ impl Body {
             Self::Disconnected { .. } => (4, "NETWORK_DISCONNECTED"),
             Self::Remote(_) => (5, "NETWORK_EVENT"),
             Self::Answer(_) => (6, "NETWORK_ANSWER"),
+            Self::Route { .. } => (7, "NETWORK_ROUTE"),
         }
     }
 }
@@ -179,6 +184,15 @@ impl Event {
         match &self.body {
             Body::DataIn { reply, .. } => Self::reply_object(py, reply.as_ref()),
             _ => Err(self.missing("reply")),
+        }
+    }
+
+    /// How what is sent goes now: "direct", from machine to machine, or "relayed".
+    #[getter]
+    fn route(&self) -> PyResult<&str> {
+        match &self.body {
+            Body::Route { route } => Ok(route),
+            _ => Err(self.missing("route")),
         }
     }
 
@@ -292,6 +306,7 @@ impl Event {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "seconds_left"), seconds_left)?;
             }
+            Body::Route { route } => attributes.set_item(intern!(py, "route"), route)?,
             Body::Resumed { seconds } => attributes.set_item(intern!(py, "seconds"), seconds)?,
             Body::Disconnected { reason, detail } => {
                 attributes.set_item(intern!(py, "reason"), reason)?;
@@ -348,6 +363,7 @@ impl Event {
             }
             Body::Lost { reason, seconds_left } => format!(": {reason}, {seconds_left:.1} s left"),
             Body::Resumed { seconds } => format!(" after {seconds:.1} s"),
+            Body::Route { route } => format!(": {route}"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
             Body::Remote(remote) => {

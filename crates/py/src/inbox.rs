@@ -240,6 +240,9 @@ fn body_of(
                 seconds: after.as_secs_f64(),
             })
         }
+        IoEvent::Route { is_direct } => Some(Body::Route {
+            route: if is_direct { "direct" } else { "relayed" },
+        }),
         IoEvent::Disconnected { reason, detail } => {
             peer.mark_closed();
             open.remove_peer(id);

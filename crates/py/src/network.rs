@@ -253,7 +253,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, relay, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -270,6 +270,7 @@ impl Network {
         grace: f64,
         transports: Option<Vec<String>>,
         certificate: Option<(PathBuf, PathBuf)>,
+        relay: Option<String>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -282,6 +283,8 @@ impl Network {
             identity,
             transports: transports.map(to_transports).transpose()?,
             certificate,
+            relay,
+            p2p_secret: None,
             limits: Limits {
                 incoming: IncomingRate {
                     messages: max_messages,
@@ -301,7 +304,7 @@ impl Network {
         Ok(listener)
     }
 
-    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, grace, pinned_key, secret_key, seat))]
+    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, grace, relay, pinned_key, secret_key, seat))]
     #[allow(clippy::too_many_arguments)]
     fn _connect(
         &self,
@@ -314,6 +317,7 @@ impl Network {
         send_rate: Option<u64>,
         copies: f64,
         grace: f64,
+        relay: Option<String>,
         pinned_key: Option<Key>,
         secret_key: Option<Key>,
         seat: Option<Seat>,
@@ -332,6 +336,7 @@ impl Network {
             pinned_key,
             identity: secret_key.map(Identity::from_secret),
             seat,
+            relay,
             limits,
         };
         let open = self.opened();
