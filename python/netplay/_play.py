@@ -44,16 +44,20 @@ _SERVER_GIVES_UP = 3.0
 def main(words: list[str]) -> int:
     """Opens the server and the windows, and waits until they are closed. Returns the exit code."""
     words, told = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
-    parser = argparse.ArgumentParser(prog="python -m netplay", description="Networking for pygame.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    play = commands.add_parser("play", help="a server and several players of one game, each with a bad network")
-    play.add_argument("game", help="the name of an example, a script, or a module")
-    play.add_argument("--players", type=int, default=2, help="how many windows (2)")
-    play.add_argument("--lag-ms", default="0", help="how late everything is, each way; 20,150 for the players in turn")
-    play.add_argument("--jitter-ms", default="0", help="by how much more or less")
-    play.add_argument("--loss-pct", default="0", help="how many of 100 packets are lost")
-    play.add_argument("--seed", type=int, default=7, help="makes the same losses every time")
-    play.add_argument("--server", help="a script with its arguments, if the server is not GAME --serve URL --headless")
+    parser = argparse.ArgumentParser(
+        prog="python -m netplay play", description="A server and several players of one game, each with a bad network."
+    )
+    parser.add_argument("game", help="the name of an example, a script, or a module")
+    parser.add_argument("--players", type=int, default=2, help="how many windows (2)")
+    parser.add_argument(
+        "--lag-ms", default="0", help="how late everything is, each way; 20,150 for the players in turn"
+    )
+    parser.add_argument("--jitter-ms", default="0", help="by how much more or less")
+    parser.add_argument("--loss-pct", default="0", help="how many of 100 packets are lost")
+    parser.add_argument("--seed", type=int, default=7, help="makes the same losses every time")
+    parser.add_argument(
+        "--server", help="a script with its arguments, if the server is not GAME --serve URL --headless"
+    )
     args = parser.parse_args(words)
     if args.players < 1:
         parser.error(f"--players is {args.players}, it must be at least 1")

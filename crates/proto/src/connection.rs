@@ -316,8 +316,8 @@ impl Connection {
     }
 
     /// Returns true if what we send arrives, as far as we know.
-    pub(crate) fn is_answered(&self) -> bool {
-        self.cut_since.is_none() && self.unanswered_since.is_none()
+    pub(crate) fn is_answered(&self, now: Timestamp) -> bool {
+        self.cut_since.is_none() && self.unanswered_since.is_none() && now < self.search_at()
     }
 
     /// Returns when the remote side was heard last.

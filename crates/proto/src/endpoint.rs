@@ -440,7 +440,7 @@ impl Endpoint {
             self.urgent_datagrams += u64::from(urgency != Urgency::Lazy);
             self.stats.violations += u64::from(connection.take_violation());
             self.stats.too_fast += u64::from(connection.take_excess());
-            let (is_open, is_answered) = (connection.is_open(), connection.is_answered());
+            let (is_open, is_answered) = (connection.is_open(), connection.is_answered(now));
             if !is_open {
                 self.forget_established(id);
             } else if is_answered && !self.recalls.is_empty() {

@@ -379,6 +379,11 @@ impl Flight {
         Some(sent_at + delay)
     }
 
+    /// Returns since when nothing has been acknowledged of what is under way.
+    pub(crate) fn waiting_since(&self) -> Option<Timestamp> {
+        (self.count > 0).then_some(self.delivered_at)
+    }
+
     /// Returns when the last packet that asks for an acknowledgement was sent, if probes have gone unanswered since.
     pub(crate) fn silent_since(&self) -> Option<Timestamp> {
         (self.probe_count > 0).then_some(self.last_sent_at)

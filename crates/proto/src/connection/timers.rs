@@ -117,12 +117,14 @@ impl Connection {
         }
     }
 
-    /// Returns when a client looks for another way: when it has heard nothing for a while, or no answer to what it sends.
-    fn search_at(&self) -> Timestamp {
-        let since = self
+    /// Returns when a client looks for another way: when it has heard nothing for a while, or no answer to what it sends. A game
+    /// that goes on sending puts off the probes, so what is under way counts too, and has a round trip more.
+    pub(super) fn search_at(&self) -> Timestamp {
+        let silent_since = self
             .unanswered_since
             .map_or(self.last_heard, |since| since.min(self.last_heard));
-        since + self.limits.lost_after * 2 / 3
+        let waiting_since = self.flight.waiting_since().map(|since| since + self.rtt.probe_delay());
+        waiting_since.map_or(silent_since, |since| since.min(silent_since)) + self.limits.lost_after * 2 / 3
     }
 
     /// Returns false for a server once it has looked for a lost client long enough by then.

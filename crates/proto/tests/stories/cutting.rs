@@ -264,19 +264,24 @@ impl Cable {
     }
 
     fn send(&mut self, side: Side, channel: u8, data: Bytes) {
+        if self.id(side).is_some() {
+            self.say(side, channel, Delivery::RELIABLE, data.clone());
+            self.sent.entry((side, channel)).or_default().push_back(data);
+        }
+    }
+
+    fn say(&mut self, side: Side, channel: u8, delivery: Delivery, data: Bytes) {
         let message = Message {
             channel,
-            delivery: Delivery::RELIABLE,
+            delivery,
             kind: Kind::BYTES,
-            data: data.clone(),
+            data,
         };
-        let (now, id) = (self.timestamp(), self.id(side));
-        let Some(id) = id else { return };
+        let (now, id) = (self.timestamp(), self.id(side).expect("it has a peer"));
         let endpoint = self.endpoints.get_mut(&side).unwrap();
         endpoint
             .send(now, id, &message)
             .unwrap_or_else(|error| panic!("{side:?} cannot send: {error}"));
-        self.sent.entry((side, channel)).or_default().push_back(data);
     }
 
     /// Lets both sides do what is due, and returns when one of them wants to be asked again.
@@ -307,6 +312,7 @@ impl Cable {
     fn take_events(&mut self, side: Side) {
         while let Some((id, event)) = self.endpoints.get_mut(&side).unwrap().poll_event() {
             match event {
+                Event::Message { delivery, .. } if delivery.is_lossy => continue,
                 Event::Message { channel, data, .. } => {
                     let expected = self
                         .sent
@@ -551,6 +557,39 @@ fn a_way_that_carries_one_direction_only_is_left_before_the_game_hears_of_it() {
     cable.converse();
     assert!(path(&cable).remote.is_stream(), "{}", cable.story());
     assert_eq!(cable.events.len(), 2, "{}", cable.story());
+}
+
+#[test]
+fn a_way_of_one_direction_is_left_as_soon_when_the_game_never_stops_sending() {
+    for is_lossy in [false, true] {
+        let plan = Plan {
+            transports: vec![Transport::Udp, Transport::Tcp],
+            udp_flips: vec![Duration::ZERO],
+            deaf_from: Some(SECOND),
+            ..Plan::default()
+        };
+        let mut cable = Cable::new(plan, 7);
+        let is_stream = |cable: &Cable| {
+            let path = cable.endpoints[&Side::Client].connection_path(cable.call);
+            path.is_some_and(|path| path.remote.is_stream())
+        };
+        cable.run_until(SECOND / 2, |_| false);
+        while cable.now < SECOND || !is_stream(&cable) {
+            assert!(cable.now < 5 * SECOND, "it is used still\n{}", cable.story());
+            if is_lossy {
+                cable.say(Side::Client, 0, Delivery::LOSSY, Bytes::from_static(b"here"));
+            } else {
+                cable.send(Side::Client, 0, Bytes::from_static(b"here"));
+            }
+            cable.run_until(cable.now + 10 * MS, |_| false);
+        }
+        let lost = cable.events.iter().find(|(.., event)| event.starts_with("Lost"));
+        assert!(
+            lost.is_none_or(|(_, side, _)| *side == Side::Server),
+            "{}",
+            cable.story()
+        );
+    }
 }
 
 #[test]
