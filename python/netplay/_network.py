@@ -128,11 +128,12 @@ class Network(_core.Network):
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
                 port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
                 (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as
-                `?lag_ms=80&loss_pct=5` simulate a bad network. `play+p2p://` lets peers come through routers, from machine
-                to machine and with no server of one's own; its `addresses` hold an id instead of a host. For programs that do not use netplay: `tcp://` (a bare
-                stream of bytes), `udp://` (bare datagrams; whoever sends one is a peer, and forgotten after 30 s of
-                silence) and `enet://` (ENet 1.3; `?throttle=1` leaves its packet throttle on). These are not
-                encrypted, `name` and `version` mean nothing there, and what arrives is bytes.
+                `?lag_ms=80&loss_pct=5` simulate a bad network. `play+p2p://` lets peers come through
+                routers, from machine to machine, with no server of one's own; its `addresses` hold an id in place of a
+                host. For programs that do not use netplay: `tcp://` (a bare stream of bytes), `udp://` (bare datagrams;
+                whoever sends one is a peer, and forgotten after 30 s of silence) and `enet://` (ENet 1.3; `?throttle=1`
+                leaves its packet throttle on). These are not encrypted, `name` and `version` mean nothing there, and
+                what arrives is bytes.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
             name: Our name, told to those who come; at most 64 bytes of UTF-8.
@@ -172,8 +173,8 @@ class Network(_core.Network):
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
-                already; `certificate` or `relay` cannot be used; or one of these is given for what has no such thing (`tcp://` and
-                the like).
+                already; `certificate` or `relay` cannot be used; or one of these is given for what has no such thing
+                (`tcp://` and the like).
 
         Example:
             >>> import netplay
@@ -227,7 +228,8 @@ class Network(_core.Network):
                 `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
                 alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
                 `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
-                `play+p2p://` and an id, as a listener's `addresses` show it, through routers; `?relay=` as `relay` here.
+                `play+p2p://` and an id, as a listener's `addresses` show it, goes through routers; `?relay=` there is
+                as `relay` here.
                 `tcp://`, `udp://` and `enet://` as for `listen()`; a `udp://` peer is connected at once, whoever is
                 there.
             on_connect: Called inside poll() or get() with the peer when it is connected.
