@@ -73,6 +73,7 @@ from ._events import (
     NETWORK_LOST,
     NETWORK_RESUMED,
     NETWORK_ROOM,
+    NETWORK_ROUTE,
     NETWORK_WAKE,
     What,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_ROOM",
+    "NETWORK_ROUTE",
     "NETWORK_WAKE",
     "Angle",
     "BadURL",

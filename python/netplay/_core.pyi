@@ -54,6 +54,7 @@ class _PeerStats(TypedDict):
     keys_renewed: int
     transport: str
     address: str
+    route: str | None
     encrypted: bool
 
 @disjoint_base
@@ -102,6 +103,7 @@ class Network:
         transports: list[str] | None,
         certificate: tuple[str | PathLike[str], str | PathLike[str]] | None,
         advertise: tuple[str, str] | None,
+        relay: str | None,
         secret_key: bytes,
     ) -> Listener: ...
     def _connect(
@@ -115,6 +117,7 @@ class Network:
         send_rate: int | None,
         copies: float,
         grace: float,
+        relay: str | None,
         pinned_key: bytes | None,
         secret_key: bytes | None,
         seat: bytes | None,
@@ -255,6 +258,8 @@ class Event:
     @property
     def _finder(self) -> int: ...
     @property
+    def route(self) -> str: ...
+    @property
     def _kind(self) -> int: ...
     def _attributes(self) -> dict[str, Any]: ...
 
@@ -280,3 +285,22 @@ def _generate_key() -> bytes: ...
 def _make_code() -> str: ...
 def _read_code(text: str) -> str: ...
 def _measure(data: bytes) -> int: ...
+
+@final
+class Relay:
+    def __new__(
+        cls,
+        host: str,
+        port: int,
+        *,
+        metrics_port: int | None,
+        max_clients: int,
+        client_rate: int | None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None,
+    ) -> Self: ...
+    @property
+    def urls(self) -> list[str]: ...
+    @property
+    def metrics_url(self) -> str | None: ...
+    def next_event(self, timeout: float) -> str | None: ...
+    def close(self) -> None: ...

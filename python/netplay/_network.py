@@ -138,6 +138,7 @@ class Network(_core.Network):
         certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
         advertise: str | None = None,
         title: str = "",
+        relay: str | None = None,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
 
@@ -145,10 +146,12 @@ class Network(_core.Network):
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
                 port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
                 (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as
-                `?lag_ms=80&loss_pct=5` simulate a bad network. For programs that do not use netplay: `tcp://` (a bare
-                stream of bytes), `udp://` (bare datagrams; whoever sends one is a peer, and forgotten after 30 s of
-                silence) and `enet://` (ENet 1.3; `?throttle=1` leaves its packet throttle on). These are not
-                encrypted, `name` and `version` mean nothing there, and what arrives is bytes.
+                `?lag_ms=80&loss_pct=5` simulate a bad network. `play+p2p://` lets peers come through
+                routers, from machine to machine, with no server of one's own; its `addresses` hold an id in place of a
+                host. For programs that do not use netplay: `tcp://` (a bare stream of bytes), `udp://` (bare datagrams;
+                whoever sends one is a peer, and forgotten after 30 s of silence) and `enet://` (ENet 1.3; `?throttle=1`
+                leaves its packet throttle on). These are not encrypted, `name` and `version` mean nothing there, and
+                what arrives is bytes.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
             name: Our name, told to those who come; at most 64 bytes of UTF-8.
@@ -180,6 +183,10 @@ class Network(_core.Network):
                 is found on this machine alone.
             title: What players see in their menus; 1 to 64 bytes of UTF-8. Where it is "", `name` takes its place, or
                 else the name of this machine. `listener.title = ...` changes it later.
+            relay: For `play+p2p://`: the URL of the relay that helps where no direct way is found, such as one's own by
+                `python -m netplay relay`; then nobody else is asked. "none" for no relay at all, where the way is
+                direct. None for what the URL says by `?relay=`, or else the public relays and lookup of iroh, run by
+                number 0.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.
@@ -190,7 +197,7 @@ class Network(_core.Network):
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
-                already; `certificate` cannot be used; `advertise` or `title` is not as above, or nobody on the network
+                already; `certificate` or `relay` cannot be used; `advertise` or `title` is not as above, or nobody on the network
                 could come by the URL; or one of these is given for what has no such thing (`tcp://` and the like).
 
         Example:
@@ -217,6 +224,7 @@ class Network(_core.Network):
             transports=None if transports is None else _words(transports),
             certificate=certificate,
             advertise=None if advertise is None else (advertise, title),
+            relay=relay,
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -236,6 +244,7 @@ class Network(_core.Network):
         copies: float = 4.0,
         grace: float = 30.0,
         resume: str | None = None,
+        relay: str | None = None,
     ) -> Peer:
         """Calls somebody and returns at once: NETWORK_CONNECTED or NETWORK_DISCONNECTED tells how it went.
 
@@ -248,6 +257,8 @@ class Network(_core.Network):
                 `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
                 alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
                 `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
+                `play+p2p://` and an id, as a listener's `addresses` show it, goes through routers; `?relay=` there is
+                as `relay` here.
                 `tcp://`, `udp://` and `enet://` as for `listen()`; a `udp://` peer is connected at once, whoever is
                 there.
             on_connect: Called inside poll() or get() with the peer when it is connected.
@@ -266,6 +277,7 @@ class Network(_core.Network):
                 seat, gets it back: NETWORK_CONNECTED with the reason "resumed" and NETWORK_RESUMED, and the reliable
                 messages that had not arrived. If the other side does not know the seat any more, the reason is
                 "restarted". A peer that is closed gives its seat up.
+            relay: As for `listen()`; it must be the one that the other side uses.
 
         Returns:
             The peer, not connected yet.
@@ -274,7 +286,7 @@ class Network(_core.Network):
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `send_rate` is below 1; `copies` or `grace` is not 0 or more; or
-                a password, a rate or `resume` is given for what has no such thing (`tcp://` and the like).
+                a password, a rate, `resume` or `relay` is given for what has no such thing (`tcp://` and the like).
 
         Example:
             >>> import netplay
@@ -293,6 +305,7 @@ class Network(_core.Network):
             send_rate=_at_least_one(send_rate, "send_rate"),
             copies=_not_negative(copies, "copies"),
             grace=_not_negative(grace, "grace"),
+            relay=relay,
             pinned_key=_trust.pinned_key(url),
             secret_key=None if ticket is None else ticket.secret,
             seat=None if ticket is None else ticket.seat,

@@ -120,7 +120,7 @@ impl Driver {
             // What went from one slot to another of this network needs no other thread to arrive.
             let has_local = self.slots.values().flat_map(Slot::sockets).any(|socket| match socket {
                 Socket::Local(port) => port.has_datagram(),
-                Socket::Udp(_) => false,
+                Socket::Udp(_) | Socket::P2p(_) => false,
             });
             let has_local = self.drive_rooms(now) || has_local;
             if !has_local {
@@ -233,14 +233,11 @@ impl Driver {
             let new = PeerId(self.last_number);
             slot.peers.insert(connection, new);
             let line = Line::Connection(connection);
-            self.peers.insert(
-                new,
-                Peer {
-                    slot: id,
-                    url: PeerUrl::From(*path),
-                    line,
-                },
-            );
+            let url = match slot.way(*path) {
+                Some(way) => PeerUrl::Given(format!("play+p2p://{}", way.remote_id)),
+                None => PeerUrl::From(*path),
+            };
+            self.peers.insert(new, Peer { slot: id, url, line });
             peer = Some(new);
             if slot.is_closing {
                 // It got in while the listener was saying its goodbyes.
@@ -496,10 +493,16 @@ impl Driver {
         };
         let slot = self.slots.get(&peer.slot)?;
         let path = slot.endpoint.connection_path(connection);
+        let way = path.and_then(|path| slot.way(path));
+        let route = way.as_ref().and_then(|way| way.is_direct);
         Some(PeerStats {
             connection: slot.endpoint.connection_stats(connection)?,
             transport: path.map_or("", |path| slot.transport(path)),
-            address: path.map_or_else(String::new, |path| path.remote.to_string()),
+            address: match way {
+                Some(way) => way.address,
+                None => path.map_or_else(String::new, |path| path.remote.to_string()),
+            },
+            route: route.map(|is_direct| if is_direct { "direct" } else { "relayed" }),
             is_encrypted: true,
         })
     }
@@ -513,6 +516,7 @@ impl Driver {
                 Address::Stream { remote, .. } => {
                     format!("play+{}://{remote}", streams::name_of(*path).unwrap_or("tcp"))
                 }
+                Address::Tunnel { .. } => "play+p2p://".to_owned(),
                 Address::Virtual(number) => format!("local://{number}"),
             },
         })
@@ -560,7 +564,7 @@ impl Driver {
         let sockets = self.slots.values().flat_map(Slot::sockets);
         let own = sockets.filter_map(|socket| match socket {
             Socket::Udp(udp) => Some(Watch::Udp(Arc::clone(udp))),
-            Socket::Local(_) => None,
+            Socket::Local(_) | Socket::P2p(_) => None,
         });
         let mut watches: Vec<Watch> = own.chain(self.foreign.values().flat_map(Foreign::watches)).collect();
         #[cfg(unix)]
@@ -579,6 +583,11 @@ impl Driver {
             let (connection, name, port) = slot.places.poll_lookup()?;
             Some((*slot.peers.get(&connection)?, name, port))
         })
+    }
+
+    /// Adds an event that no endpoint tells.
+    pub(crate) fn push_own_event(&mut self, event: PeerEvent) {
+        self.own_events.push_back(event);
     }
 
     /// Ends a peer that no endpoint can speak for.

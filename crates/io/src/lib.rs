@@ -17,6 +17,7 @@
 //! | `socket`, `local` | UDP, and the network inside the process |
 //! | `streams`, `dial`, `places` | all streams of a slot; how ways to a remote side are opened, and where it is |
 //! | `stream`, `framing`, `web`, `tls` | one stream, and what is spoken on it |
+//! | `p2p` | tunnels through routers, by iroh |
 //! | `batch`, `trains` | datagrams on their way out together, and several in one call |
 //! | [`lan`] | games on the local network: announcing them, finding them |
 //! | `foreign` | peers that do not speak netplay: bare datagrams, bare streams, ENet |
@@ -38,6 +39,7 @@ pub mod lan;
 mod leisure;
 mod local;
 pub mod network;
+mod p2p;
 mod places;
 mod resolve;
 pub mod rooms;
@@ -58,6 +60,9 @@ mod web;
 pub use error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
 pub use keys::{generate_key, key_from_text, key_to_text};
 pub use network::Network;
+pub use p2p::endpoint_id;
+#[cfg(feature = "p2p")]
+pub use p2p::relay::{Relay, RelayEvent, RelayOptions};
 pub use types::{
     ConnectOptions, ListenOptions, ListenerId, ListenerInfo, ListenerStats, PeerEvent, PeerId, PeerStats, SocketStats,
     Target,

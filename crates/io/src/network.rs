@@ -14,15 +14,16 @@ use crate::driver::Driver;
 use crate::error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
 use crate::foreign::courier::Courier;
 use crate::interfaces::reachable_addresses;
-use crate::keys::psk_from_password;
+use crate::keys::{generate_key, psk_from_password};
 use crate::lan::{self, Advert, Advertise, FinderId, Scope, Scout, Sighting};
 use crate::local::LocalPort;
+use crate::p2p::{self, Contact, Port, Relays, Terms};
 use crate::places;
 use crate::resolve::{self, Lookup, known_place};
 use crate::rooms::{MAX_APP_LEN, Role, RoomId, RoomInfo, RoomOptions, Work};
 use crate::shared::Shared;
 use crate::socket::{Kinds, Socket, Tcp, bind_listener};
-use crate::stream::Terms;
+use crate::stream::Terms as StreamTerms;
 use crate::streams::Streams;
 use crate::tls::ServerTls;
 use crate::types::{
@@ -153,6 +154,9 @@ impl Network {
                 key: Some(options.identity.public_key()),
             }
         });
+        check_relay(&parsed, options.relay.as_deref())?;
+        let own_id = options.p2p_secret;
+        let own_id = own_id.map_or_else(generate_key, Ok)?;
         let accept = Accept {
             name: options.name,
             version: options.version,
@@ -160,8 +164,11 @@ impl Network {
             max_peers: options.max_peers,
         };
         self.start_thread()?;
-        let doors = self.open_doors(url, &parsed, &transports, options.transports.is_some())?;
-        let terms = Terms {
+        let doors = match &parsed.place {
+            Place::P2p { .. } => self.open_p2p_door(url, &parsed, own_id, options.relay.as_deref())?,
+            _ => self.open_doors(url, &parsed, &transports, options.transports.is_some())?,
+        };
+        let terms = StreamTerms {
             has_tcp: doors.transports.contains(&Transport::Tcp),
             has_ws: doors.transports.contains(&Transport::Ws),
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
@@ -192,7 +199,10 @@ impl Network {
         Ok(ListenerInfo {
             id,
             title,
-            url: parsed.with_port(doors.port),
+            url: match &parsed.place {
+                Place::P2p { .. } => doors.addresses.concat(),
+                _ => parsed.with_port(doors.port),
+            },
             addresses: doors.addresses,
             certificate: tls
                 .filter(|_| doors.transports.contains(&Transport::Wss))
@@ -224,6 +234,8 @@ impl Network {
             }
             .into());
         }
+        check_relay(&parsed, options.relay.as_deref())?;
+        let contact = contact(url, &parsed, options.relay.as_deref())?;
         let connect = Connect {
             name: options.name,
             version: options.version,
@@ -251,7 +263,9 @@ impl Network {
             } if known.is_none() => Some((name.clone(), *port)),
             _ => None,
         };
-        let place = places::Place::new(parsed.place.host(), name.clone(), parsed.pinned_certificate);
+        let mut place = places::Place::new(parsed.place.host(), name.clone(), parsed.pinned_certificate);
+        let p2p = contact.as_ref().map(Terms::calling);
+        place.contact = contact;
         let mut driver = self.open_driver()?;
         let now = shared.now();
         let is_sought = matches!(parsed.place, Place::Lan { .. });
@@ -264,8 +278,11 @@ impl Network {
                 identity: options.identity,
                 simulation: parsed.simulation,
                 room: room.map(|(room, ..)| room),
+                p2p,
             };
-            driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?
+            let peer = driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?;
+            driver.open_p2p(peer, &shared.rouser())?;
+            peer
         };
         if let Some((room, link, _)) = room {
             driver.room_dialed(now, room, link, peer);
@@ -658,6 +675,18 @@ impl Network {
         })
     }
 
+    /// Ends every tunnel at once, as a router that is switched off does: for tests of what comes back.
+    #[doc(hidden)]
+    pub fn cut_tunnels(&self) {
+        self.change(|driver, _| {
+            for slot in driver.slots.values() {
+                if let Some((_, port)) = slot.p2p_port() {
+                    port.cut();
+                }
+            }
+        });
+    }
+
     /// Stops the thread and closes every socket without saying goodbye, so that seats which this side has elsewhere are kept
     /// for its next process. Events that were not taken are gone.
     pub fn vanish(&self) {
@@ -751,6 +780,8 @@ impl Network {
                 kind: ListenErrorKind::Other,
                 detail: "lan:// is for connect()".to_owned(),
             }),
+            // `open_p2p_door` opens those.
+            Place::P2p { .. } => Err(ListenError::from_io(url, &std::io::ErrorKind::Unsupported.into())),
             Place::Net { host, port } => {
                 let has_udp = transports.contains(&Transport::Udp);
                 let tcp = match transports {
@@ -783,6 +814,45 @@ impl Network {
                 })
             }
         }
+    }
+
+    /// Opens the end of the tunnels that lead to a listener.
+    fn open_p2p_door(&self, url: &str, parsed: &Url, secret: Key, relay: Option<&str>) -> Result<Doors, Error> {
+        let Place::P2p { id, relays, addresses } = &parsed.place else {
+            return Err(Error::Closed);
+        };
+        if id.is_some() {
+            let problem = "to listen, leave it out: the id is this side's own".to_owned();
+            return Err(UrlError {
+                url: url.to_owned(),
+                part: "host",
+                problem,
+            }
+            .into());
+        }
+        let relays = chosen_relays(relays.as_ref(), relay, addresses)?;
+        let terms = Terms::listening(relays, secret, addresses.clone());
+        let open = || Port::listen(&terms, self.inner.shared.rouser());
+        let port = self
+            .patiently(open)
+            .map_err(|error| ListenError::from_io(url, &error))?;
+        let mut query: Vec<String> = terms.relays.to_option().into_iter().collect();
+        if terms.relays == Relays::None {
+            let own = reachable_addresses(&port.addresses());
+            query.extend(own.iter().map(|address| format!("addr={address}")));
+        }
+        let mut contact = format!("{}://{}", parsed.scheme.name(), p2p::id_of(&secret));
+        if !query.is_empty() {
+            contact = format!("{contact}?{}", query.join("&"));
+        }
+        Ok(Doors {
+            sockets: vec![Socket::P2p(port)],
+            listeners: Vec::new(),
+            port: 0,
+            addresses: vec![contact],
+            bound: Vec::new(),
+            transports: vec![Transport::P2p],
+        })
     }
 
     /// Opens something; if it is taken while a listener of this network is still saying its goodbyes, tries again until
@@ -862,6 +932,62 @@ fn check_advertise(url: &str, parsed: &Url, advertise: &Advertise) -> Result<(),
         return Ok(());
     }
     lan::check_title(&advertise.title).map_err(Error::Option)
+}
+
+/// Returns the relays that an option or the URL asks for, the option first. Who names addresses needs no relay.
+fn chosen_relays(
+    of_url: Option<&Relays>,
+    option: Option<&str>,
+    addresses: &[std::net::SocketAddr],
+) -> Result<Relays, Error> {
+    let of_option = option.map(Relays::parse).transpose().map_err(Error::Option)?;
+    Ok(match of_option.or_else(|| of_url.cloned()) {
+        Some(relays) => relays,
+        None if addresses.is_empty() => Relays::Public,
+        None => Relays::None,
+    })
+}
+
+/// Says so if a relay is given for what has none.
+fn check_relay(parsed: &Url, option: Option<&str>) -> Result<(), Error> {
+    match option {
+        Some(_) if parsed.scheme != Scheme::PlayP2p => Err(Error::Option(format!(
+            "relay is for play+p2p:// URLs; {}:// has none",
+            parsed.scheme.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Returns whom a `play+p2p://` URL reaches; None for another URL.
+fn contact(url: &str, parsed: &Url, relay: Option<&str>) -> Result<Option<Contact>, Error> {
+    let Place::P2p { id, relays, addresses } = &parsed.place else {
+        return Ok(None);
+    };
+    let Some(id) = *id else {
+        let problem = "to connect, it must be an endpoint id, as the listener's own URL shows it".to_owned();
+        return Err(UrlError {
+            url: url.to_owned(),
+            part: "host",
+            problem,
+        }
+        .into());
+    };
+    let relays = chosen_relays(relays.as_ref(), relay, addresses)?;
+    if relays == Relays::None && addresses.is_empty() {
+        let problem = "with relay=none, addr= must say where it is".to_owned();
+        return Err(UrlError {
+            url: url.to_owned(),
+            part: "query option",
+            problem,
+        }
+        .into());
+    }
+    Ok(Some(Contact {
+        id,
+        relays,
+        addresses: addresses.clone(),
+    }))
 }
 
 fn check_names(name: &str, version: &str) -> Result<(), Error> {

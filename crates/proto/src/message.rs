@@ -160,6 +160,11 @@ pub enum Event {
         /// How long it will go on trying before it ends.
         time_left: Duration,
     },
+    /// What goes to the remote side takes another way than before, below the path in use.
+    Route {
+        /// True if it goes from machine to machine, false if through a relay.
+        is_direct: bool,
+    },
     /// The remote side is heard again after [`Event::Lost`].
     Resumed {
         /// How long nothing had been heard.

@@ -18,6 +18,7 @@ use crate::peer::Peer;
 /// | NETWORK_DATA_IN | peer, channel, data, sequenceid, lossy, reply |
 /// | NETWORK_LOST | peer, reason, seconds_left |
 /// | NETWORK_RESUMED | peer, seconds |
+/// | NETWORK_ROUTE | peer, route |
 /// | NETWORK_DISCONNECTED | peer, reason, detail |
 /// | NETWORK_EVENT | peer, channel, type, name, data, lossy |
 /// | NETWORK_ANSWER | peer, channel, token, data, reason |
@@ -67,6 +68,9 @@ pub(crate) enum Body {
     },
     Remote(Box<Remote>),
     Answer(Box<Answer>),
+    Route {
+        route: &'static str,
+    },
     Game(Game),
     Room(Box<Room>),
 }
@@ -118,11 +122,12 @@ impl Body {
             Self::Game(Game { is_gone: false, .. }) => (7, "NETWORK_FOUND"),
             Self::Game(_) => (8, "NETWORK_GONE"),
             Self::Room(room) => match room.change {
-                RoomChange::Opened => (9, "NETWORK_ROOM"),
-                RoomChange::Joined { .. } => (10, "NETWORK_JOINED"),
-                RoomChange::Left { .. } | RoomChange::Ended { .. } => (11, "NETWORK_LEFT"),
-                RoomChange::Host { .. } => (12, "NETWORK_HOST"),
+                RoomChange::Opened => (10, "NETWORK_ROOM"),
+                RoomChange::Joined { .. } => (11, "NETWORK_JOINED"),
+                RoomChange::Left { .. } | RoomChange::Ended { .. } => (12, "NETWORK_LEFT"),
+                RoomChange::Host { .. } => (13, "NETWORK_HOST"),
             },
+            Self::Route { .. } => (9, "NETWORK_ROUTE"),
         }
     }
 }
@@ -229,6 +234,15 @@ impl Event {
         match &self.body {
             Body::DataIn { reply, .. } => Self::reply_object(py, reply.as_ref()),
             _ => Err(self.missing("reply")),
+        }
+    }
+
+    /// How what is sent goes now: "direct", from machine to machine, or "relayed".
+    #[getter]
+    fn route(&self) -> PyResult<&str> {
+        match &self.body {
+            Body::Route { route } => Ok(route),
+            _ => Err(self.missing("route")),
         }
     }
 
@@ -414,6 +428,7 @@ impl Event {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "seconds_left"), seconds_left)?;
             }
+            Body::Route { route } => attributes.set_item(intern!(py, "route"), route)?,
             Body::Resumed { seconds } => attributes.set_item(intern!(py, "seconds"), seconds)?,
             Body::Disconnected { reason, detail } => {
                 attributes.set_item(intern!(py, "reason"), reason)?;
@@ -488,6 +503,7 @@ impl Event {
             }
             Body::Lost { reason, seconds_left } => format!(": {reason}, {seconds_left:.1} s left"),
             Body::Resumed { seconds } => format!(" after {seconds:.1} s"),
+            Body::Route { route } => format!(": {route}"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
             Body::Remote(remote) => {

@@ -315,6 +315,9 @@ fn body_of(
         }
         // Those have an event of their own.
         IoEvent::Room(_) => None,
+        IoEvent::Route { is_direct } => Some(Body::Route {
+            route: if is_direct { "direct" } else { "relayed" },
+        }),
         IoEvent::Disconnected { reason, detail } => {
             peer.mark_closed();
             open.remove_peer(id);

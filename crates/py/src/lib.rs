@@ -10,6 +10,7 @@
 //! | `inbox` | what has arrived, made into events |
 //! | `recipients` | to whom a message goes |
 //! | `data` | Python data to message and back |
+//! | `relay` | a relay of one's own |
 //! | `rows` | objects of one class to rows of bits and back |
 //! | `errors` | the exceptions, which are Python classes |
 
@@ -23,6 +24,7 @@ mod network;
 mod open;
 mod peer;
 mod recipients;
+mod relay;
 mod rows;
 
 #[pyo3::pymodule(gil_used = true)]
@@ -38,6 +40,8 @@ mod _core {
     use crate::network::{_generate_key, _make_code, _measure, _read_code, Network, Watcher};
     #[pymodule_export]
     use crate::peer::Peer;
+    #[pymodule_export]
+    use crate::relay::Relay;
     #[pymodule_export]
     use crate::rows::Rows;
 }

@@ -255,7 +255,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, advertise, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, advertise, relay, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -273,6 +273,7 @@ impl Network {
         transports: Option<Vec<String>>,
         certificate: Option<(PathBuf, PathBuf)>,
         advertise: Option<(String, String)>,
+        relay: Option<String>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -286,6 +287,8 @@ impl Network {
             transports: transports.map(to_transports).transpose()?,
             certificate,
             advertise: advertise.map(|(app, title)| Advertise { app, title }),
+            relay,
+            p2p_secret: None,
             limits: Limits {
                 incoming: IncomingRate {
                     messages: max_messages,
@@ -305,7 +308,7 @@ impl Network {
         Ok(listener)
     }
 
-    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, grace, pinned_key, secret_key, seat))]
+    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, grace, relay, pinned_key, secret_key, seat))]
     #[allow(clippy::too_many_arguments)]
     fn _connect(
         &self,
@@ -318,6 +321,7 @@ impl Network {
         send_rate: Option<u64>,
         copies: f64,
         grace: f64,
+        relay: Option<String>,
         pinned_key: Option<Key>,
         secret_key: Option<Key>,
         seat: Option<Seat>,
@@ -336,6 +340,7 @@ impl Network {
             pinned_key,
             identity: secret_key.map(Identity::from_secret),
             seat,
+            relay,
             limits,
         };
         let open = self.opened();

@@ -86,6 +86,7 @@ impl Code {
         };
         RoomKeys {
             door: Identity::from_secret(root.derive(b"netplay room door")),
+            endpoint: root.derive(b"netplay room endpoint"),
             psk,
         }
     }
@@ -111,6 +112,8 @@ impl fmt::Debug for Code {
 pub(crate) struct RoomKeys {
     /// The key pair of whoever has the door open.
     pub(crate) door: Identity,
+    /// The secret of the endpoint at which the door is found through routers.
+    pub(crate) endpoint: Key,
     /// What all members know, also made of the password.
     pub(crate) psk: Key,
 }

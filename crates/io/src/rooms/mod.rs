@@ -25,7 +25,7 @@ use netplay_proto::{ConnectionId, Delivery, Event, Identity, Key, Kind, Message,
 
 use crate::driver::{Driver, Line, Peer, PeerUrl, SlotId};
 use crate::error::SendError;
-use crate::types::{ListenerId, PeerId};
+use crate::types::{ListenerId, PeerEvent, PeerId};
 use crate::url::pin_fragment;
 
 pub use code::{Code, MAX_APP_LEN};
@@ -118,8 +118,9 @@ pub(crate) struct Means {
     /// The URL that opens the door, and the one that finds it.
     pub(crate) door_to_open: String,
     pub(crate) door_to_dial: String,
-    /// Appended to a member's contact when we dial it.
-    pub(crate) dial_options: String,
+    /// Through routers: the secret of the door's endpoint, and the relay.
+    pub(crate) endpoint: Option<Key>,
+    pub(crate) relay: Option<String>,
 }
 
 /// News for the game, with the peers that it knows.
@@ -316,6 +317,12 @@ impl Driver {
                 }
             }
             (Event::Lost { reason, time_left }, Some(link)) => state.machine.handle_lost(link, reason, time_left),
+            (Event::Route { is_direct }, Some(link)) => {
+                if let Some(peer) = state.speakers.get(&link).filter(|peer| self.peers.contains_key(peer)) {
+                    let (peer, listener, event) = (*peer, None, Event::Route { is_direct });
+                    self.push_own_event(PeerEvent { peer, listener, event });
+                }
+            }
             (Event::Resumed { after }, Some(link)) => state.machine.handle_resumed(link, after),
             (Event::Disconnected { reason, detail }, Some(link)) => {
                 state.machine.handle_gone(now, link, reason, &detail);
@@ -487,7 +494,8 @@ impl Driver {
                     self.rooms.work.push_back(Work::dial(id, link, url, key));
                 }
                 Output::Dial { link, contact, key } => {
-                    let url = format!("{contact}{}", state.means.dial_options);
+                    // Whom and nothing else: neither a relay nor an address of somebody else's choice.
+                    let url = contact.split('?').next().unwrap_or(&contact).to_owned();
                     self.rooms.work.push_back(Work::dial(id, link, url, key));
                 }
                 Output::Send { link, bytes } => {

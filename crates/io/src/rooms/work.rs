@@ -10,6 +10,7 @@ use super::{Means, Role, RoomId, code::Code, pinned};
 use crate::error::{Error, UrlError};
 use crate::keys::generate_key;
 use crate::network::Network;
+use crate::p2p::{Relays, endpoint_id};
 use crate::shared::Shared;
 use crate::types::{ConnectOptions, ListenOptions};
 use crate::url::{Host, Place, Scheme, Url};
@@ -55,6 +56,11 @@ pub struct RoomOptions {
 /// How the members of a room, and its door, are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
+    /// Through routers, by `play+p2p://`: the endpoint of the door comes of the code.
+    P2p {
+        /// The URL of the relay to use; None for the public ones.
+        relay: Option<String>,
+    },
     /// By URLs that are given: where we can be dialled, and the door. For tests, and for those who have their own network.
     Urls {
         /// Such as `play+udp://127.0.0.1:0`, or `local://` for a name made by chance.
@@ -65,10 +71,16 @@ pub enum Way {
 }
 
 impl Way {
-    /// Returns the way by a door that is given.
+    /// Returns the way by a door that is given, or else through routers by a relay that is given, or else by the public ones.
     pub fn new(door: Option<String>, relay: Option<String>) -> Result<Self, Error> {
         let Some(door) = door else {
-            return Err(Error::Option("a door is needed".to_owned()));
+            if let Some(relay) = &relay
+                && Relays::parse(relay).map_err(Error::Option)? == Relays::None
+            {
+                let problem = "a room needs a relay: its members know nothing of each other but the code";
+                return Err(Error::Option(problem.to_owned()));
+            }
+            return Ok(Self::P2p { relay });
         };
         if relay.is_some() {
             return Err(Error::Option("a room whose door is given uses no relay".to_owned()));
@@ -186,14 +198,20 @@ fn open_contact(
     options: &RoomOptions,
     keys: super::code::RoomKeys,
 ) -> Result<(String, Means), Error> {
-    let Way::Urls { contact, door } = &options.way;
+    let (contact, door, endpoint, relay) = match &options.way {
+        Way::Urls { contact, door } => (contact.clone(), door.clone(), None, None),
+        Way::P2p { relay } => {
+            let door = format!("play+p2p://{}", endpoint_id(&keys.endpoint));
+            ("play+p2p://".to_owned(), door, Some(keys.endpoint), relay.clone())
+        }
+    };
     let identity = Identity::from_secret(generate_key()?);
     let url = if contact == "local://" {
         let bytes = generate_key()?;
         let name: String = bytes[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("local://room-{name}")
     } else {
-        contact.clone()
+        contact
     };
     let listen = ListenOptions {
         name: options.name.clone(),
@@ -204,11 +222,13 @@ fn open_contact(
         transports: None,
         certificate: None,
         advertise: None,
+        relay: relay.clone(),
+        p2p_secret: None,
         limits: limits(),
     };
     let info = Network::of(shared).listen_for(&url, listen, Some((room, Role::Contact, keys.psk)))?;
     let contact = info.addresses.first().unwrap_or(&info.url);
-    let contact = contact.split('#').next().unwrap_or(contact).to_owned();
+    let contact = contact.split(['#', '?']).next().unwrap_or(contact).to_owned();
     if contact.len() > MAX_CONTACT_LEN {
         return Err(Error::Option(format!("the contact {contact:?} is too long")));
     }
@@ -216,11 +236,16 @@ fn open_contact(
         name: options.name.clone(),
         version: options.version.clone(),
         identity,
-        door_to_dial: door.clone(),
-        door_to_open: door.clone(),
+        door_to_open: if endpoint.is_some() {
+            "play+p2p://".to_owned()
+        } else {
+            door.clone()
+        },
+        door_to_dial: door,
+        endpoint,
+        relay,
         door_identity: keys.door,
         psk: keys.psk,
-        dial_options: String::new(),
     };
     Ok((contact, means))
 }
@@ -237,6 +262,7 @@ fn dial(shared: &Arc<Shared>, room: RoomId, link: LinkId, url: &str, key: Key) {
         pinned_key: Some(key),
         identity: Some(means.identity),
         seat: None,
+        relay: means.relay,
         limits: limits(),
     };
     let result = Network::of(shared).connect_for(&pinned(url, &key), options, Some((room, link, means.psk)));
@@ -265,6 +291,8 @@ fn open_door(weak: &Weak<Shared>, room: RoomId) {
             transports: None,
             certificate: None,
             advertise: None,
+            relay: means.relay,
+            p2p_secret: means.endpoint,
             limits: limits(),
         };
         let terms = Some((room, Role::Door, means.psk));

@@ -247,7 +247,7 @@ impl Side {
                     ..
                 } => self.hear_message(channel, delivery, &data),
                 Event::Disconnected { .. } => self.has_ended |= self.id == Some(id),
-                Event::Lost { .. } | Event::Resumed { .. } => {}
+                Event::Route { .. } | Event::Lost { .. } | Event::Resumed { .. } => {}
             }
         }
         is_anew

@@ -32,6 +32,10 @@ pub const TAG_LEN: usize = 16;
 /// headers, an acknowledgement and links whose packets are a little smaller than [`MAX_DATAGRAM`].
 pub const FRAGMENT_SIZE: usize = 1100;
 
+/// The least that a path must carry in one datagram: a whole fragment with its headers, and an acknowledgement beside it that is
+/// not longer than usual.
+pub const MIN_DATAGRAM: usize = FRAGMENT_SIZE + MessageChunk::MAX_HEADER + PacketHeader::MAX_LEN + TAG_LEN + 6;
+
 /// Returns how many fragments a message of this size travels in; 1 if it travels whole.
 pub const fn fragment_count(size: usize) -> usize {
     if size <= FRAGMENT_SIZE {
