@@ -72,8 +72,8 @@ class What(enum.IntEnum):
     NETWORK_JOINED = 12
     """Another player is in the room, and can be talked to: `room`, `peer`."""
     NETWORK_LEFT = 13
-    """A player is in the room no longer: `room`, `peer`, `reason`, `detail`. `peer` is None if it is this one, also when
-    the room could not be joined."""
+    """A player is in the room no longer: `room`, `peer`, `reason`, `detail`. `peer` is None if it is this one, also
+    when the room could not be joined."""
     NETWORK_HOST = 14
     """Another player is the host from now on: `room`, `peer`, `is_host`. `peer` is None if it is this one."""
 

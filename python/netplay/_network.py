@@ -364,8 +364,8 @@ class Network(_core.Network):
 
         Show `room.code` to the others: whoever gives it to `join_room()` is in. NETWORK_ROOM tells that the room is
         open, NETWORK_JOINED and NETWORK_LEFT who comes and goes; `send()` reaches everybody, and what they say is
-        NETWORK_DATA_IN with `peer`. When this player goes, the one who came first after it becomes the host: the others get a
-        NETWORK_HOST, the room goes on, and the code is still good.
+        NETWORK_DATA_IN with `peer`. When this player goes, the one who came first after it becomes the host: the others
+        get a NETWORK_HOST, the room goes on, and the code is still good.
 
         Args:
             app: The name of the game, 1 to 64 bytes of UTF-8. The same code means another room in another game.
@@ -376,17 +376,19 @@ class Network(_core.Network):
             topology: "mesh": every member talks to every other directly. "star": all through the host, which passes
                 messages on; good for many players of whom few have a fast line.
             code: The code to use; None for a new one.
-            relay: As for `play+p2p://` in `listen()`: the relay through which members find each other.
-            door: Where the members find the host, all of them on this machine or inside this process: a `local://` URL, or
-                `play+udp://` with an address and a port. For tests, and for playing alone. None for the way through
-                the internet, `play+p2p://`.
+            relay: The URL of the relay through which members find each other, such as one's own by
+                `python -m netplay relay`. None for the public relays and lookup of iroh, run by number 0.
+            door: Where the members find the host, all of them on this machine or inside this process: a `local://`
+                URL, or `play+udp://` with an address and a port. For tests, and for playing alone. None for the way
+                through the internet, `play+p2p://`.
 
         Returns:
             The room.
 
         Raises:
             BadURL: The door is no such URL.
-            ValueError: `app`, `name` or `version` is too long; `max_peers` is not 2 to 64; the topology or the code is none.
+            ValueError: `app`, `name` or `version` is too long; `max_peers` is not 2 to 64; or the topology, the code or the
+                relay is none.
             NetworkFailed: The operating system gave no thread or socket.
 
         Example:
@@ -431,8 +433,8 @@ class Network(_core.Network):
     ) -> Room:
         """Joins a room by its code and returns at once: NETWORK_ROOM or NETWORK_LEFT tells how it went.
 
-        Then comes a NETWORK_JOINED for everybody who is there, in no fixed order; `room.members` is in the order in which they
-        came into the room.
+        Then comes a NETWORK_JOINED for everybody who is there, in no fixed order; `room.members` is in the order in
+        which they came into the room.
 
         Args:
             code: The code, in upper or lower case, with or without the hyphen; or the room's URL, `room://CODE?app=...`,
@@ -446,8 +448,8 @@ class Network(_core.Network):
             door: As for `host_room()`.
 
         Returns:
-            The room, not joined yet. If it cannot be joined, a NETWORK_LEFT with `peer` None says why in `reason`: "no room" (a
-            wrong code, or nobody is there), "full", "wrong password", "wrong version".
+            The room, not joined yet. If it cannot be joined, a NETWORK_LEFT with `peer` None says why in `reason`:
+            "no room" (a wrong code, or nobody is there), "full", "wrong password", "wrong version".
 
         Raises:
             BadURL: The URL is none of a room, or the door none of a door.

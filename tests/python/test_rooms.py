@@ -1,4 +1,4 @@
-"""Rooms: players who found each other by a code, in one process and in several, and what becomes of them when one goes."""
+"""Rooms: players who found each other by a code, in one process and in several, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from test_p2p import Relay, relays
 
 import netplay
 from netplay import (
@@ -28,6 +29,8 @@ from netplay import (
 )
 
 Make = Callable[[], Network]
+
+__all__ = ["relays"]  # a fixture
 
 PATIENCE = 40.0
 """Seconds after which what should have happened long ago counts as not happening, also on a busy machine."""
@@ -277,6 +280,27 @@ def test_eight_processes_go_on_when_the_host_is_killed() -> None:
             program.process.kill()
             program.process.communicate()
         killed.process.communicate()
+
+
+def test_a_code_and_a_relay_are_enough_through_routers(networks: Make, relays: Callable[..., Relay]) -> None:
+    relay = relays()
+    network = networks()
+    room = network.host_room("test", name="p0", relay=relay.url)
+    players = [Player(network, room, "p0")]
+    until(players, lambda: room.state == "open", "the room is open")
+    for number in (1, 2):
+        network = networks()
+        players.append(Player(network, network.join_room(room.url, name=f"p{number}"), f"p{number}"))
+        until(players, lambda: all_in(players), "the newcomer is in")
+    assert {peer.stats()["transport"] for peer in room.members} == {"p2p"}
+    host = players.pop(0)
+    host.room.close()
+    until([*players, host], lambda: all_in(players) and players[0].room.is_host, "the next is the host")
+    network = networks()
+    players.append(Player(network, network.join_room(room.code, "test", name="late", relay=relay.url), "late"))
+    until(players, lambda: all_in(players), "the latecomer is in")
+    players[2].room.send("hello", 1)
+    until(players, lambda: ("late", "hello") in players[0].heard(), "it is heard")
 
 
 def test_a_code_is_read_as_people_type_it() -> None:
