@@ -197,8 +197,8 @@ class Network(_core.Network):
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
-                already; `certificate` or `relay` cannot be used; `advertise` or `title` is not as above, or nobody on the network
-                could come by the URL; or one of these is given for what has no such thing (`tcp://` and the like).
+                already; `certificate` or `relay` cannot be used; `advertise` or `title` is not as above, or nobody on
+                the network could come by the URL; or one of these is given for what has no such thing (`tcp://` and the like).
 
         Example:
             >>> import netplay
@@ -387,8 +387,8 @@ class Network(_core.Network):
 
         Raises:
             BadURL: The door is no such URL.
-            ValueError: `app`, `name` or `version` is too long; `max_peers` is not 2 to 64; or the topology, the code or the
-                relay is none.
+            ValueError: `app`, `name` or `version` is too long; `max_peers` is not 2 to 64; or the topology, the code
+                or the relay is none.
             NetworkFailed: The operating system gave no thread or socket.
 
         Example:
