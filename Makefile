@@ -28,7 +28,7 @@ PYTEST_ARGS := -rs --timeout=120
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
 .PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench bench-raw crowd rivals soak \
-	sim golden fuzz corpus pictures lock clean
+	sim golden fuzz corpus nat pictures lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ lock: $(VENV)/.installed ## pins the newest versions of the tools in requirement
 			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 			requirements/$$name.in -o requirements/$$name.txt; \
 	done
+
+nat: $(EXTENSION) ## two homes behind every pair of routers, as root: the table of docs/p2p.md
+	NETPLAY_WRITE_NAT=1 $(VENV)/bin/python -m pytest $(PYTEST_ARGS) tests/python/test_nat.py
 
 clean: ## removes everything that these commands made
 	rm -rf $(VENV) $(VENV_PYGAME) .tools out target bench/rivals/target crates/proto/fuzz/target crates/proto/fuzz/artifacts

@@ -35,6 +35,7 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_ask` | questions and answers |
 | `_strikes` | how much nonsense a peer may send |
 | `_lan` | `Game`, `Finder`: games on the local network |
+| `_rooms` | rooms: players who found each other by a code |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_netgraph` | `NetGraph`: how the connection is doing, drawn over the game |
 | `_pygame` | the bridge to pygame's queue |
@@ -66,8 +67,13 @@ from ._events import (
     NETWORK_EVENT,
     NETWORK_FOUND,
     NETWORK_GONE,
+    NETWORK_HOST,
+    NETWORK_JOINED,
+    NETWORK_LEFT,
     NETWORK_LOST,
     NETWORK_RESUMED,
+    NETWORK_ROOM,
+    NETWORK_ROUTE,
     NETWORK_WAKE,
     What,
 )
@@ -76,6 +82,7 @@ from ._messages import message
 from ._netgraph import NetGraph
 from ._network import Network
 from ._remote import event_type
+from ._rooms import Room
 from ._trust import forget
 
 __all__ = [
@@ -87,8 +94,13 @@ __all__ = [
     "NETWORK_EVENT",
     "NETWORK_FOUND",
     "NETWORK_GONE",
+    "NETWORK_HOST",
+    "NETWORK_JOINED",
+    "NETWORK_LEFT",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
+    "NETWORK_ROOM",
+    "NETWORK_ROUTE",
     "NETWORK_WAKE",
     "Angle",
     "BadURL",
@@ -110,6 +122,7 @@ __all__ = [
     "Peer",
     "PeerClosed",
     "PygameMissing",
+    "Room",
     "UnsupportedData",
     "What",
     "__version__",
@@ -122,6 +135,8 @@ __all__ = [
     "find",
     "forget",
     "get",
+    "host_room",
+    "join_room",
     "limit",
     "listen",
     "message",
@@ -138,6 +153,8 @@ __all__ = [
 _default = Network()
 listen = _default.listen
 connect = _default.connect
+host_room = _default.host_room
+join_room = _default.join_room
 send = _default.send
 find = _default.find
 recv = _default.recv

@@ -2,10 +2,11 @@
 
 import sys
 
-from . import _doctor, _play
+from . import _doctor, _play, _relay
 
 _COMMANDS = {
     "play": (_play.main, "a server and several players of one game, each with a bad network"),
+    "relay": (_relay.main, "a relay of one's own, for play+p2p://"),
     "doctor": (_doctor.main, "what this network can do, and how far the way to a game goes"),
 }
 

@@ -9,6 +9,7 @@ from typing_extensions import Self, disjoint_base
 
 from ._events import What
 from ._lan import Game
+from ._rooms import Room
 
 __all__ = [
     "Event",
@@ -21,8 +22,10 @@ __all__ = [
     "_answer_event",
     "_fold",
     "_generate_key",
+    "_make_code",
     "_measure",
     "_question_event",
+    "_read_code",
     "_remote_event",
     "_table",
 ]
@@ -53,6 +56,7 @@ class _PeerStats(TypedDict):
     keys_renewed: int
     transport: str
     address: str
+    route: str | None
     encrypted: bool
 
 @disjoint_base
@@ -101,6 +105,7 @@ class Network:
         transports: list[str] | None,
         certificate: tuple[str | PathLike[str], str | PathLike[str]] | None,
         advertise: tuple[str, str] | None,
+        relay: str | None,
         secret_key: bytes,
     ) -> Listener: ...
     def _connect(
@@ -114,12 +119,30 @@ class Network:
         send_rate: int | None,
         copies: float,
         grace: float,
+        relay: str | None,
         pinned_key: bytes | None,
         secret_key: bytes | None,
         seat: bytes | None,
     ) -> Peer: ...
     def _find(self, app: str) -> int: ...
     def _stop_finding(self, finder: int) -> None: ...
+    def _open_room(
+        self,
+        room: Room,
+        *,
+        is_host: bool,
+        code: str,
+        app: str,
+        name: str,
+        version: str,
+        password: str | None,
+        max_peers: int,
+        is_star: bool,
+        timeout: float,
+        door: str | None,
+        relay: str | None,
+    ) -> int: ...
+    def _leave_room(self, number: int) -> None: ...
     def _ban(self, who: str, seconds: float | None) -> None: ...
     def _end_banned(self, peer: Peer) -> None: ...
     def _end_unreadable(self, peer: Peer, detail: str) -> None: ...
@@ -153,6 +176,8 @@ class Peer:
     def key(self) -> str | None: ...
     @property
     def data(self) -> dict[Any, Any]: ...
+    @property
+    def _order(self) -> int | None: ...
     @property
     def _seat(self) -> bytes | None: ...
     @property
@@ -209,6 +234,14 @@ class Event:
     @property
     def reply(self) -> Callable[..., bool]: ...
     @property
+    def room(self) -> Room: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def is_host(self) -> bool: ...
+    @property
+    def _is_of_host(self) -> bool: ...
+    @property
     def token(self) -> int: ...
     @property
     def type(self) -> int: ...
@@ -226,6 +259,8 @@ class Event:
     def game(self) -> Game: ...
     @property
     def _finder(self) -> int: ...
+    @property
+    def route(self) -> str: ...
     @property
     def _kind(self) -> int: ...
     def _attributes(self) -> dict[str, Any]: ...
@@ -249,6 +284,27 @@ def _question_event(event: Event, kind: int, data: object, reply: Callable[..., 
 def _remote_event(event: Event, number: int, name: str, data: dict[str, Any]) -> Event: ...
 def _answer_event(peer: Peer, channel: int, token: int, data: object, reason: str) -> Event: ...
 def _generate_key() -> bytes: ...
+def _make_code() -> str: ...
+def _read_code(text: str) -> str: ...
 def _measure(data: bytes) -> int: ...
 def _fold(data: bytes) -> bytes: ...
 def _table(payload: bytes, decode: Callable[[bytes], list[Any]]) -> list[dict[Any, Any]]: ...
+
+@final
+class Relay:
+    def __new__(
+        cls,
+        host: str,
+        port: int,
+        *,
+        metrics_port: int | None,
+        max_clients: int,
+        client_rate: int | None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None,
+    ) -> Self: ...
+    @property
+    def urls(self) -> list[str]: ...
+    @property
+    def metrics_url(self) -> str | None: ...
+    def next_event(self, timeout: float) -> str | None: ...
+    def close(self) -> None: ...

@@ -22,8 +22,13 @@ __all__ = [
     "NETWORK_EVENT",
     "NETWORK_FOUND",
     "NETWORK_GONE",
+    "NETWORK_HOST",
+    "NETWORK_JOINED",
+    "NETWORK_LEFT",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
+    "NETWORK_ROOM",
+    "NETWORK_ROUTE",
     "NETWORK_WAKE",
     "What",
 ]
@@ -60,6 +65,17 @@ class What(enum.IntEnum):
     """A game that `find()` looks for is on the local network, or what it says of itself has changed: `game`."""
     NETWORK_GONE = 9
     """Such a game is there no more: `game`."""
+    NETWORK_ROUTE = 10
+    """What is sent to a `play+p2p://` peer takes another way from now on: `peer`, `route`, "direct" or "relayed"."""
+    NETWORK_ROOM = 11
+    """We are in the room: `room`, `code`."""
+    NETWORK_JOINED = 12
+    """Another player is in the room, and can be talked to: `room`, `peer`."""
+    NETWORK_LEFT = 13
+    """A player is in the room no longer: `room`, `peer`, `reason`, `detail`. `peer` is None if it is this one, also
+    when the room could not be joined."""
+    NETWORK_HOST = 14
+    """Another player is the host from now on: `room`, `peer`, `is_host`. `peer` is None if it is this one."""
 
     def __str__(self) -> str:
         return self.name
@@ -76,3 +92,8 @@ NETWORK_EVENT: Final = What.NETWORK_EVENT
 NETWORK_ANSWER: Final = What.NETWORK_ANSWER
 NETWORK_FOUND: Final = What.NETWORK_FOUND
 NETWORK_GONE: Final = What.NETWORK_GONE
+NETWORK_ROOM: Final = What.NETWORK_ROOM
+NETWORK_JOINED: Final = What.NETWORK_JOINED
+NETWORK_LEFT: Final = What.NETWORK_LEFT
+NETWORK_HOST: Final = What.NETWORK_HOST
+NETWORK_ROUTE: Final = What.NETWORK_ROUTE

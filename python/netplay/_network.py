@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from . import _codec, _core, _kinds, _messages, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
@@ -27,10 +27,15 @@ from ._events import (
     NETWORK_DISCONNECTED,
     NETWORK_FOUND,
     NETWORK_GONE,
+    NETWORK_HOST,
+    NETWORK_JOINED,
+    NETWORK_LEFT,
     NETWORK_LOST,
     NETWORK_RESUMED,
+    NETWORK_ROOM,
 )
 from ._lan import Finder
+from ._rooms import Room, read_room
 from ._strikes import Strikes, Unbearable
 from ._tickets import Ticket
 
@@ -60,6 +65,8 @@ _MAX_LINGER_AT_EXIT: Final = 1.0
 
 _IDLE: Final = 30.0
 """How many seconds nothing passes before a connection is closed that was made for a message to a URL."""
+
+_OF_ROOMS: Final = frozenset((NETWORK_ROOM, NETWORK_JOINED, NETWORK_LEFT, NETWORK_HOST))
 
 _log = logging.getLogger("netplay")
 _has_warned_of_enet = False
@@ -132,6 +139,7 @@ class Network(_core.Network):
         certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
         advertise: str | None = None,
         title: str = "",
+        relay: str | None = None,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
 
@@ -139,10 +147,12 @@ class Network(_core.Network):
             url: Where: `play://*:5000` for every address of this machine, IPv4 and IPv6 (`0.0.0.0` is IPv4 alone);
                 port 0 for any free port, `local://name` inside this process. `play+udp://`, `play+tcp://`, `play+ws://`
                 (WebSocket) and `play+wss://` (WebSocket under TLS) let peers come by that alone. Options such as
-                `?lag_ms=80&loss_pct=5` simulate a bad network. For programs that do not use netplay: `tcp://` (a bare
-                stream of bytes), `udp://` (bare datagrams; whoever sends one is a peer, and forgotten after 30 s of
-                silence) and `enet://` (ENet 1.3; `?throttle=1` leaves its packet throttle on). These are not
-                encrypted, `name` and `version` mean nothing there, and what arrives is bytes.
+                `?lag_ms=80&loss_pct=5` simulate a bad network. `play+p2p://` lets peers come through
+                routers, from machine to machine, with no server of one's own; its `addresses` hold an id in place of a
+                host. For programs that do not use netplay: `tcp://` (a bare stream of bytes), `udp://` (bare datagrams;
+                whoever sends one is a peer, and forgotten after 30 s of silence) and `enet://` (ENet 1.3; `?throttle=1`
+                leaves its packet throttle on). These are not encrypted, `name` and `version` mean nothing there, and
+                what arrives is bytes.
             on_connect: Called inside poll() or get() with each peer that came, just before its event is handed out.
             on_lost: Called so with a peer and a reason, once, when a peer is gone for good.
             name: Our name, told to those who come; at most 64 bytes of UTF-8.
@@ -174,6 +184,10 @@ class Network(_core.Network):
                 is found on this machine alone.
             title: What players see in their menus; 1 to 64 bytes of UTF-8. Where it is "", `name` takes its place, or
                 else the name of this machine. `listener.title = ...` changes it later.
+            relay: For `play+p2p://`: the URL of the relay that helps where no direct way is found, such as one's own by
+                `python -m netplay relay`; then nobody else is asked. "none" for no relay at all, where the way is
+                direct. None for what the URL says by `?relay=`, or else the public relays and lookup of iroh, run by
+                number 0.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.
@@ -184,8 +198,8 @@ class Network(_core.Network):
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
-                already; `certificate` cannot be used; `advertise` or `title` is not as above, or nobody on the network
-                could come by the URL; or one of these is given for what has no such thing (`tcp://` and the like).
+                already; `certificate` or `relay` cannot be used; `advertise` or `title` is not as above, or nobody on
+                the network could come by the URL; or one of these is given for what has no such thing (`tcp://` and the like).
 
         Example:
             >>> import netplay
@@ -211,6 +225,7 @@ class Network(_core.Network):
             transports=None if transports is None else _words(transports),
             certificate=certificate,
             advertise=None if advertise is None else (advertise, title),
+            relay=relay,
             secret_key=_trust.identity(),
         )
         self._listener_callbacks[listener._id] = (on_connect, on_lost)
@@ -230,6 +245,7 @@ class Network(_core.Network):
         copies: float = 4.0,
         grace: float = 30.0,
         resume: str | None = None,
+        relay: str | None = None,
     ) -> Peer:
         """Calls somebody and returns at once: NETWORK_CONNECTED or NETWORK_DISCONNECTED tells how it went.
 
@@ -242,6 +258,8 @@ class Network(_core.Network):
                 `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
                 alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
                 `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
+                `play+p2p://` and an id, as a listener's `addresses` show it, goes through routers; `?relay=` there is
+                as `relay` here.
                 `tcp://`, `udp://` and `enet://` as for `listen()`; a `udp://` peer is connected at once, whoever is
                 there.
             on_connect: Called inside poll() or get() with the peer when it is connected.
@@ -260,6 +278,7 @@ class Network(_core.Network):
                 seat, gets it back: NETWORK_CONNECTED with the reason "resumed" and NETWORK_RESUMED, and the reliable
                 messages that had not arrived. If the other side does not know the seat any more, the reason is
                 "restarted". A peer that is closed gives its seat up.
+            relay: As for `listen()`; it must be the one that the other side uses.
 
         Returns:
             The peer, not connected yet.
@@ -268,7 +287,7 @@ class Network(_core.Network):
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `send_rate` is below 1; `copies` or `grace` is not 0 or more; or
-                a password, a rate or `resume` is given for what has no such thing (`tcp://` and the like).
+                a password, a rate, `resume` or `relay` is given for what has no such thing (`tcp://` and the like).
 
         Example:
             >>> import netplay
@@ -287,6 +306,7 @@ class Network(_core.Network):
             send_rate=_at_least_one(send_rate, "send_rate"),
             copies=_not_negative(copies, "copies"),
             grace=_not_negative(grace, "grace"),
+            relay=relay,
             pinned_key=_trust.pinned_key(url),
             secret_key=None if ticket is None else ticket.secret,
             seat=None if ticket is None else ticket.seat,
@@ -327,6 +347,142 @@ class Network(_core.Network):
         finder = Finder(self, app, self._find(app))
         self._finders[finder._number] = finder
         return finder
+
+    def host_room(
+        self,
+        app: str,
+        *,
+        max_peers: int = 8,
+        name: str = "",
+        version: str = "",
+        password: str | None = None,
+        topology: Literal["mesh", "star"] = "mesh",
+        code: str | None = None,
+        relay: str | None = None,
+        door: str | None = None,
+    ) -> Room:
+        """Opens a room for players who have no server, and returns at once.
+
+        Show `room.code` to the others: whoever gives it to `join_room()` is in. NETWORK_ROOM tells that the room is
+        open, NETWORK_JOINED and NETWORK_LEFT who comes and goes; `send()` reaches everybody, and what they say is
+        NETWORK_DATA_IN with `peer`. When this player goes, the one who came first after it becomes the host: the others
+        get a NETWORK_HOST, the room goes on, and the code is still good.
+
+        Args:
+            app: The name of the game, 1 to 64 bytes of UTF-8. The same code means another room in another game.
+            max_peers: How many players there may be in the room, this one included: 2 to 64.
+            name: Our name, told to the others; at most 64 bytes of UTF-8.
+            version: The game's version; players with another are refused.
+            password: What players must know beside the code; None for nothing.
+            topology: "mesh": every member talks to every other directly. "star": all through the host, which passes
+                messages on; good for many players of whom few have a fast line.
+            code: The code to use; None for a new one.
+            relay: The URL of the relay through which members find each other, such as one's own by
+                `python -m netplay relay`. None for the public relays and lookup of iroh, run by number 0.
+            door: Where the members find the host, all of them on this machine or inside this process: a `local://`
+                URL, or `play+udp://` with an address and a port. For tests, and for playing alone. None for the way
+                through the internet, `play+p2p://`.
+
+        Returns:
+            The room.
+
+        Raises:
+            BadURL: The door is no such URL.
+            ValueError: `app`, `name` or `version` is too long; `max_peers` is not 2 to 64; or the topology, the code
+                or the relay is none.
+            NetworkFailed: The operating system gave no thread or socket.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as ada, netplay.Network() as bob:
+            ...     room = ada.host_room("docs-pong", name="Ada", door="local://docs-host-room")
+            ...     _ = bob.join_room(room.code, "docs-pong", name="Bob", door="local://docs-host-room")
+            ...     while not room.members:
+            ...         events = ada.get(timeout=0.05), bob.get(timeout=0.05)
+            ...     print(room.members[0], "is here")
+            Bob is here
+        """
+        code = _core._make_code() if code is None else _core._read_code(code)
+        room = Room(self, code, app, is_host=True, relay=relay)
+        room._number = self._open_room(
+            room,
+            is_host=True,
+            code=code,
+            app=app,
+            name=name,
+            version=version,
+            password=password,
+            max_peers=_at_least_zero(max_peers, "max_peers"),
+            is_star=_is_star(topology),
+            timeout=20.0,
+            door=door,
+            relay=relay,
+        )
+        return room
+
+    def join_room(
+        self,
+        code: str,
+        app: str | None = None,
+        *,
+        name: str = "",
+        version: str = "",
+        password: str | None = None,
+        timeout: float = 20.0,
+        relay: str | None = None,
+        door: str | None = None,
+    ) -> Room:
+        """Joins a room by its code and returns at once: NETWORK_ROOM or NETWORK_LEFT tells how it went.
+
+        Then comes a NETWORK_JOINED for everybody who is there, in no fixed order; `room.members` is in the order in
+        which they came into the room.
+
+        Args:
+            code: The code, in upper or lower case, with or without the hyphen; or the room's URL, `room://CODE?app=...`,
+                which says the app and the relay too.
+            app: The name of the game, as `host_room()` was given it.
+            name: Our name, told to the others; at most 64 bytes of UTF-8.
+            version: The game's version.
+            password: The room's password.
+            timeout: How many seconds to go on knocking. A room whose host has just gone answers after some seconds.
+            relay: As for `host_room()`.
+            door: As for `host_room()`.
+
+        Returns:
+            The room, not joined yet. If it cannot be joined, a NETWORK_LEFT with `peer` None says why in `reason`:
+            "no room" (a wrong code, or nobody is there), "full", "wrong password", "wrong version".
+
+        Raises:
+            BadURL: The URL is none of a room, or the door none of a door.
+            ValueError: The code is none; the app is not said; or a name or version is too long.
+            NetworkFailed: The operating system gave no thread or socket.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as network:
+            ...     room = network.join_room("cdfg 2345", "docs-pong", timeout=0.1, door="local://docs-join-room")
+            ...     event = network.get(timeout=5)[0]
+            ...     print(room.code, event.what, event.peer, event.reason)
+            CDFG-2345 NETWORK_LEFT None no room
+        """
+        code, app, relay = read_room(code, app, relay)
+        code = _core._read_code(code)
+        room = Room(self, code, app, is_host=False, relay=relay)
+        room._number = self._open_room(
+            room,
+            is_host=False,
+            code=code,
+            app=app,
+            name=name,
+            version=version,
+            password=password,
+            max_peers=2,
+            is_star=False,
+            timeout=_not_negative(timeout, "timeout"),
+            door=door,
+            relay=relay,
+        )
+        return room
 
     def _connect_for_now(self, url: str) -> Peer:
         """Connects because something was sent to a URL; the connection is closed again when nothing passes."""
@@ -740,6 +896,13 @@ class Network(_core.Network):
                         if answer is not None:
                             event.reply(answer)
                         continue
+                elif event.what in _OF_ROOMS:
+                    event.room._handle(event)
+                    left = cast("Peer | None", event.peer) if event.what is NETWORK_LEFT else None
+                    if left is not None:
+                        out.extend(self._questions.take_disconnected(left))
+                    out.append(event)
+                    continue
                 elif event.what is NETWORK_FOUND or event.what is NETWORK_GONE:
                     finder = self._finders.get(event._finder)
                     if finder is not None:  # else it was closed meanwhile
@@ -839,6 +1002,12 @@ def _words(transports: Iterable[str]) -> list[str]:
     if isinstance(transports, str):
         raise TypeError(f"transports is {transports!r}; it must be a list, such as [{transports!r}]")
     return list(transports)
+
+
+def _is_star(topology: str) -> bool:
+    if topology not in ("mesh", "star"):
+        raise ValueError(f'topology is {topology!r}, it must be "mesh" or "star"')
+    return topology == "star"
 
 
 def _not_negative(value: float, name: str) -> float:

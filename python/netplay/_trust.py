@@ -164,6 +164,8 @@ def _place(url: str) -> str | None:
         return None
     if not parts.scheme.startswith("play") or not host or "k=" in parts.fragment:
         return None
+    if parts.scheme == "play+p2p":  # the id in the URL is a key already, and a new one at every listen()
+        return None
     if host == "localhost" or host.endswith(".localhost"):
         return None
     with contextlib.suppress(ValueError):

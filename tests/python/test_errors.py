@@ -103,7 +103,7 @@ def test_to_and_exclude_must_be_peers(pair: Pair, wrong: object) -> None:
     [
         ("localhost:5000", "scheme"),
         ("http://localhost", "scheme"),
-        ("room://ABC", "not there yet"),
+        ("room://ABC", r"give the URL to join_room\(\)"),
         ("play://localhost:70000", "port"),
         ("play://localhost:5000/path", "path"),
         ("play://localhost?lag=5", "query option"),

@@ -179,6 +179,8 @@ fn serve(clients: usize, seconds: usize) -> Fallible<Outcome> {
         transports: None,
         certificate: None,
         advertise: None,
+        relay: None,
+        p2p_secret: None,
     };
     let url = server.listen("play://127.0.0.1:0", options)?.url;
     let mut crowd = Crowd::start("netplay", url.trim_start_matches("play://"), clients, seconds)?;

@@ -27,6 +27,8 @@ fn listen(network: &Network, url: &str) -> Result<String, Box<dyn std::error::Er
         transports: None,
         certificate: None,
         advertise: None,
+        relay: None,
+        p2p_secret: None,
     };
     Ok(network.listen(url, options)?.url)
 }

@@ -89,6 +89,13 @@ impl SendBatch {
                     self.done += count;
                     continue;
                 }
+                (Some(Socket::P2p(port)), Address::Tunnel { number }) => {
+                    let taken = port.send(number, bytes, size);
+                    stats.datagrams_sent += taken as u64;
+                    stats.stream_dropped += (count - taken) as u64;
+                    self.done += count;
+                    continue;
+                }
                 // The socket is gone, or was never of this kind.
                 _ => Err(io::ErrorKind::NotConnected.into()),
             };

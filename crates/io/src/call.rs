@@ -12,7 +12,9 @@ use crate::error::Error;
 use crate::keys::generate_key;
 use crate::lan::Game;
 use crate::local::{LocalPort, Rouse};
+use crate::p2p::{Port, Terms};
 use crate::places::Place;
+use crate::rooms::{Role, RoomId};
 use crate::slot::Slot;
 use crate::socket::Socket;
 use crate::types::PeerId;
@@ -34,6 +36,10 @@ pub(crate) struct Origin {
     /// Who calls; None for the key that all of this network's calls share.
     pub(crate) identity: Option<Identity>,
     pub(crate) simulation: Option<Simulation>,
+    /// The room that it is a link of.
+    pub(crate) room: Option<RoomId>,
+    /// How tunnels are opened; None for a call that uses none.
+    pub(crate) p2p: Option<Terms>,
 }
 
 impl Driver {
@@ -155,8 +161,21 @@ impl Driver {
                     Remote::Ip(addresses) => slot.found(now, connection, addresses),
                 });
             }
-            (Line::Guest(_), _) => {}
+            (Line::Guest(_) | Line::Member(..), _) => {}
         }
+    }
+
+    /// Opens this side's end of the tunnels that a call goes through, unless it is open.
+    pub(crate) fn open_p2p(&mut self, id: PeerId, rouse: &Rouse) -> Result<(), Error> {
+        let slot = self.peers.get(&id).and_then(|peer| self.slots.get_mut(&peer.slot));
+        if let Some(slot) = slot
+            && slot.p2p_port().is_none()
+            && let Some(terms) = &slot.p2p
+        {
+            let port = Port::open(terms, rouse.clone())?;
+            slot.add_socket(Socket::P2p(port));
+        }
+        Ok(())
     }
 
     /// Finds or makes the slot that calls with these terms go out from.
@@ -165,6 +184,8 @@ impl Driver {
             limits,
             identity,
             simulation,
+            room,
+            p2p,
         } = origin;
         let secret = match self.caller_secret {
             Some(secret) => secret,
@@ -172,7 +193,10 @@ impl Driver {
         };
         let identity = identity.unwrap_or_else(|| Identity::from_secret(secret));
         let mut slots = self.slots.iter();
-        if let Some((id, _)) = slots.find(|(_, slot)| slot.suits(simulation.as_ref(), &limits, &identity)) {
+        let is_of_room = |slot: &Slot| slot.room.map(|(room, _)| room) == room && !slot.is_closing;
+        if let Some((id, _)) = slots
+            .find(|(_, slot)| is_of_room(slot) && slot.suits(simulation.as_ref(), p2p.as_ref(), &limits, &identity))
+        {
             return Ok(*id);
         }
         let config = EndpointConfig {
@@ -180,7 +204,11 @@ impl Driver {
             accept: None,
             limits,
         };
-        let slot = Slot::new(config, generate_key()?, None, simulation);
+        let mut slot = Slot::new(config, generate_key()?, None, simulation);
+        if let Some(room) = room {
+            slot.set_room(room, Role::Contact);
+        }
+        slot.p2p = p2p;
         self.last_number += 1;
         let id = SlotId(self.last_number);
         self.slots.insert(id, slot);

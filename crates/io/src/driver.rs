@@ -20,6 +20,7 @@ use crate::foreign::{Foreign, GuestId, Watch};
 use crate::keys::generate_key;
 use crate::lan::Sightings;
 use crate::places::Place;
+use crate::rooms::{Role, RoomId, Rooms};
 use crate::slot::{Look, Next, Slot};
 use crate::socket::Socket;
 use crate::streams::{self, Streams};
@@ -38,6 +39,8 @@ pub(crate) struct Driver {
     pub(crate) foreign: BTreeMap<SlotId, Foreign>,
     /// Sends single datagrams that need no peer.
     pub(crate) courier: Courier,
+    /// Rooms of equals.
+    pub(crate) rooms: Rooms,
     /// Peers to close when nothing has passed for a while.
     pub(crate) fleeting: Fleeting,
     /// How often the game has taken events.
@@ -79,6 +82,8 @@ pub(crate) struct Peer {
 pub(crate) enum Line {
     /// The connection has begun.
     Connection(ConnectionId),
+    /// It is a member of a room, whose messages go by a link of that.
+    Member(RoomId, u32),
     /// It is a guest of an engine that speaks something else.
     Guest(GuestId),
     /// The call waits for its key to be made from the password, and the messages wait with it.
@@ -115,8 +120,9 @@ impl Driver {
             // What went from one slot to another of this network needs no other thread to arrive.
             let has_local = self.slots.values().flat_map(Slot::sockets).any(|socket| match socket {
                 Socket::Local(port) => port.has_datagram(),
-                Socket::Udp(_) => false,
+                Socket::Udp(_) | Socket::P2p(_) => false,
             });
+            let has_local = self.drive_rooms(now) || has_local;
             if !has_local {
                 break;
             }
@@ -132,6 +138,10 @@ impl Driver {
             at: self.close_idle(now),
             ..Next::default()
         });
+        next = next.and(Next {
+            at: self.rooms.next_at(),
+            ..Next::default()
+        });
         self.remove_closed_slots();
         self.remove_done_foreign();
         for slot in self.slots.values_mut() {
@@ -144,6 +154,7 @@ impl Driver {
     pub(crate) fn events_waiting(&self) -> usize {
         self.own_events.len()
             + self.sightings.waiting()
+            + self.rooms.news_waiting()
             + self
                 .slots
                 .values()
@@ -165,11 +176,16 @@ impl Driver {
         {
             out.push(event);
         }
+        self.take_rooms(now, before.saturating_add(max), out);
         let after = self
             .slots
             .range((std::ops::Bound::Excluded(self.took_last), std::ops::Bound::Unbounded));
         let up_to = self.slots.range(..=self.took_last);
-        let mut ids: Vec<SlotId> = after.chain(up_to).map(|(id, _)| *id).collect();
+        let mut ids: Vec<SlotId> = after
+            .chain(up_to)
+            .filter(|(_, slot)| slot.room.is_none())
+            .map(|(id, _)| *id)
+            .collect();
         if !self.foreign.is_empty() {
             ids.extend(self.foreign.keys());
             ids.sort();
@@ -217,14 +233,11 @@ impl Driver {
             let new = PeerId(self.last_number);
             slot.peers.insert(connection, new);
             let line = Line::Connection(connection);
-            self.peers.insert(
-                new,
-                Peer {
-                    slot: id,
-                    url: PeerUrl::From(*path),
-                    line,
-                },
-            );
+            let url = match slot.way(*path) {
+                Some(way) => PeerUrl::Given(format!("play+p2p://{}", way.remote_id)),
+                None => PeerUrl::From(*path),
+            };
+            self.peers.insert(new, Peer { slot: id, url, line });
             peer = Some(new);
             if slot.is_closing {
                 // It got in while the listener was saying its goodbyes.
@@ -244,9 +257,14 @@ impl Driver {
         Some(PeerEvent { peer, listener, event })
     }
 
-    /// Opens a listener on these sockets.
+    /// Opens a listener on these sockets, for a room or for the game.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is something else, and it is called in one place"
+    )]
     pub(crate) fn listen(
         &mut self,
+        room: Option<(RoomId, Role)>,
         accept: Accept,
         identity: Identity,
         limits: Limits,
@@ -264,6 +282,9 @@ impl Driver {
         };
         let mut slot = Slot::new(config, seed, Some(listener), simulation);
         slot.endpoint.set_bans(self.bans.clone());
+        if let Some((room, role)) = room {
+            slot.set_room(room, role);
+        }
         for socket in sockets {
             slot.add_socket(socket);
         }
@@ -296,6 +317,13 @@ impl Driver {
                 self.end_foreign(now, slot, guest, (Reason::Closed, detail, true));
                 true
             }
+            Some(Peer {
+                line: Line::Member(room, order),
+                ..
+            }) => {
+                let (room, order) = (*room, *order);
+                self.expel(now, room, order, Reason::Closed, detail)
+            }
             Some(_) => {
                 self.fail(id, Reason::Closed, detail);
                 true
@@ -324,6 +352,13 @@ impl Driver {
                 let (slot, guest) = (*slot, *guest);
                 self.end_foreign(now, slot, guest, (reason, detail, false));
                 true
+            }
+            Some(Peer {
+                line: Line::Member(room, order),
+                ..
+            }) => {
+                let (room, order) = (*room, *order);
+                self.expel(now, room, order, reason, detail)
             }
             Some(_) => {
                 self.fail(id, reason, detail);
@@ -380,6 +415,7 @@ impl Driver {
 
     /// Says goodbye to everyone.
     pub(crate) fn close_all(&mut self, now: Timestamp) {
+        self.leave_rooms(now);
         let ids: Vec<SlotId> = self.slots.keys().copied().collect();
         for id in ids {
             self.close_slot(now, id);
@@ -390,7 +426,7 @@ impl Driver {
         }
     }
 
-    fn close_slot(&mut self, now: Timestamp, id: SlotId) {
+    pub(crate) fn close_slot(&mut self, now: Timestamp, id: SlotId) {
         self.contained(id, |slot| slot.close(now));
     }
 
@@ -430,6 +466,7 @@ impl Driver {
         self.courier = Courier::default();
         self.fleeting.clear();
         self.sightings.clear();
+        self.rooms.clear();
         self.peers.clear();
         self.own_events.clear();
         self.sockets_version += 1;
@@ -441,14 +478,31 @@ impl Driver {
         let connection = match peer.line {
             Line::Connection(connection) => connection,
             Line::Guest(guest) => return self.foreign_stats(peer.slot, guest),
+            Line::Member(room, order) => {
+                let (link, is_passed_on) = self.member_link(room, order)?;
+                let stats = self.peer_stats(link)?;
+                return Some(match is_passed_on {
+                    false => stats,
+                    true => PeerStats {
+                        transport: "host",
+                        ..stats
+                    },
+                });
+            }
             Line::Waiting { .. } => return Some(PeerStats::default()),
         };
         let slot = self.slots.get(&peer.slot)?;
         let path = slot.endpoint.connection_path(connection);
+        let way = path.and_then(|path| slot.way(path));
+        let route = way.as_ref().and_then(|way| way.is_direct);
         Some(PeerStats {
             connection: slot.endpoint.connection_stats(connection)?,
             transport: path.map_or("", |path| slot.transport(path)),
-            address: path.map_or_else(String::new, |path| path.remote.to_string()),
+            address: match way {
+                Some(way) => way.address,
+                None => path.map_or_else(String::new, |path| path.remote.to_string()),
+            },
+            route: route.map(|is_direct| if is_direct { "direct" } else { "relayed" }),
             is_encrypted: true,
         })
     }
@@ -462,6 +516,7 @@ impl Driver {
                 Address::Stream { remote, .. } => {
                     format!("play+{}://{remote}", streams::name_of(*path).unwrap_or("tcp"))
                 }
+                Address::Tunnel { .. } => "play+p2p://".to_owned(),
                 Address::Virtual(number) => format!("local://{number}"),
             },
         })
@@ -509,7 +564,7 @@ impl Driver {
         let sockets = self.slots.values().flat_map(Slot::sockets);
         let own = sockets.filter_map(|socket| match socket {
             Socket::Udp(udp) => Some(Watch::Udp(Arc::clone(udp))),
-            Socket::Local(_) => None,
+            Socket::Local(_) | Socket::P2p(_) => None,
         });
         let mut watches: Vec<Watch> = own.chain(self.foreign.values().flat_map(Foreign::watches)).collect();
         #[cfg(unix)]
@@ -530,6 +585,11 @@ impl Driver {
         })
     }
 
+    /// Adds an event that no endpoint tells.
+    pub(crate) fn push_own_event(&mut self, event: PeerEvent) {
+        self.own_events.push_back(event);
+    }
+
     /// Ends a peer that no endpoint can speak for.
     pub(crate) fn fail(&mut self, id: PeerId, reason: Reason, detail: &str) {
         let listener = self.peer_listener(id);
@@ -538,6 +598,9 @@ impl Driver {
 
     /// Ends a peer of this listener that no endpoint can speak for.
     pub(crate) fn fail_of(&mut self, id: PeerId, listener: Option<ListenerId>, reason: Reason, detail: &str) {
+        if self.fail_link(id, reason, detail) {
+            return;
+        }
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };
@@ -658,6 +721,7 @@ mod tests {
         let identity = Identity::from_secret([7; 32]);
         driver
             .listen(
+                None,
                 accept,
                 identity,
                 Limits::default(),

@@ -17,10 +17,12 @@
 //! | `socket`, `local` | UDP, and the network inside the process |
 //! | `streams`, `dial`, `places` | all streams of a slot; how ways to a remote side are opened, and where it is |
 //! | `stream`, `framing`, `web`, `tls` | one stream, and what is spoken on it |
+//! | `p2p` | tunnels through routers, by iroh |
 //! | `batch`, `trains` | datagrams on their way out together, and several in one call |
 //! | [`lan`] | games on the local network: announcing them, finding them |
 //! | `foreign` | peers that do not speak netplay: bare datagrams, bare streams, ENet |
 //! | `fleeting` | peers that are closed when nothing passes |
+//! | [`rooms`] | rooms of equals: their links, which the game does not see, and their members, which it does |
 //! | `resolve`, `interfaces` | addresses of others, and our own |
 
 mod batch;
@@ -37,8 +39,10 @@ pub mod lan;
 mod leisure;
 mod local;
 pub mod network;
+mod p2p;
 mod places;
 mod resolve;
+pub mod rooms;
 mod send;
 mod shared;
 mod slot;
@@ -56,6 +60,9 @@ mod web;
 pub use error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
 pub use keys::{generate_key, key_from_text, key_to_text};
 pub use network::Network;
+pub use p2p::endpoint_id;
+#[cfg(feature = "p2p")]
+pub use p2p::relay::{Relay, RelayEvent, RelayOptions};
 pub use types::{
     ConnectOptions, ListenOptions, ListenerId, ListenerInfo, ListenerStats, PeerEvent, PeerId, PeerStats, SocketStats,
     Target,
@@ -64,8 +71,8 @@ pub use url::{DEFAULT_PORT, pin_fragment};
 
 /// The words of the protocol that callers of this crate need.
 pub use netplay_proto::{
-    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Reason, Seat,
-    Transport,
+    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Reason,
+    RoomChange, RoomEvent, Seat, Transport,
     config::{MAX_DETAIL_LEN, MAX_NAME_LEN},
     message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE},
 };

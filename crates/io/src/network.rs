@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use netplay_proto::{Accept, Ban, Connect, Message, Reason, Transport};
+use netplay_proto::room::LinkId;
+use netplay_proto::{Accept, Ban, Connect, Key, Message, Reason, Transport};
 use tokio::runtime::Handle;
 
 use crate::call::{Origin, Remote};
@@ -13,14 +14,16 @@ use crate::driver::Driver;
 use crate::error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
 use crate::foreign::courier::Courier;
 use crate::interfaces::reachable_addresses;
-use crate::keys::psk_from_password;
+use crate::keys::{generate_key, psk_from_password};
 use crate::lan::{self, Advert, Advertise, FinderId, Scope, Scout, Sighting};
 use crate::local::LocalPort;
+use crate::p2p::{self, Contact, Port, Relays, Terms};
 use crate::places;
 use crate::resolve::{self, Lookup, known_place};
+use crate::rooms::{MAX_APP_LEN, Role, RoomId, RoomInfo, RoomOptions, Work};
 use crate::shared::Shared;
 use crate::socket::{Kinds, Socket, Tcp, bind_listener};
-use crate::stream::Terms;
+use crate::stream::Terms as StreamTerms;
 use crate::streams::Streams;
 use crate::tls::ServerTls;
 use crate::types::{
@@ -49,12 +52,16 @@ struct Inner {
     /// Where games are looked for and announced, and by whom once somebody does.
     scope: Scope,
     scout: Mutex<Option<Scout>>,
+    /// One of those that the game holds.
+    is_owner: bool,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop_scout();
-        self.shared.close(Duration::ZERO);
+        if self.is_owner {
+            self.stop_scout();
+            self.shared.close(Duration::ZERO);
+        }
     }
 }
 
@@ -80,6 +87,7 @@ impl Network {
                 runtime: Mutex::default(),
                 scope,
                 scout: Mutex::default(),
+                is_owner: true,
             }),
         }
     }
@@ -89,6 +97,16 @@ impl Network {
     /// Blocks for what the operating system needs to open sockets, about 20 ms for a password, and longer only if the
     /// host is a name that has to be resolved.
     pub fn listen(&self, url: &str, options: ListenOptions) -> Result<ListenerInfo, Error> {
+        self.listen_for(url, options, None)
+    }
+
+    /// Opens a listener for the game, or for a room with the key that its members know.
+    pub(crate) fn listen_for(
+        &self,
+        url: &str,
+        options: ListenOptions,
+        room: Option<(RoomId, Role, Key)>,
+    ) -> Result<ListenerInfo, Error> {
         let parsed = Url::parse(url)?;
         check_names(&options.name, &options.version)?;
         if parsed.pinned_key.is_some() || parsed.pinned_certificate.is_some() {
@@ -116,7 +134,10 @@ impl Network {
             None => Some(ServerTls::self_signed(&options.identity)),
         };
         let tls = tls.transpose().map_err(Error::Option)?;
-        let psk = options.password.as_deref().map(psk_from_password).unwrap_or_default();
+        let psk = match room {
+            Some((_, _, psk)) => psk,
+            None => options.password.as_deref().map(psk_from_password).unwrap_or_default(),
+        };
         let notice = options.advertise.as_ref().map(|advertise| {
             let titles = [&advertise.title, &options.name];
             let title = titles.into_iter().find(|title| lan::check_title(title).is_ok());
@@ -133,6 +154,9 @@ impl Network {
                 key: Some(options.identity.public_key()),
             }
         });
+        check_relay(&parsed, options.relay.as_deref())?;
+        let own_id = options.p2p_secret;
+        let own_id = own_id.map_or_else(generate_key, Ok)?;
         let accept = Accept {
             name: options.name,
             version: options.version,
@@ -140,8 +164,11 @@ impl Network {
             max_peers: options.max_peers,
         };
         self.start_thread()?;
-        let doors = self.open_doors(url, &parsed, &transports, options.transports.is_some())?;
-        let terms = Terms {
+        let doors = match &parsed.place {
+            Place::P2p { .. } => self.open_p2p_door(url, &parsed, own_id, options.relay.as_deref())?,
+            _ => self.open_doors(url, &parsed, &transports, options.transports.is_some())?,
+        };
+        let terms = StreamTerms {
             has_tcp: doors.transports.contains(&Transport::Tcp),
             has_ws: doors.transports.contains(&Transport::Ws),
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
@@ -152,6 +179,7 @@ impl Network {
         };
         let mut driver = self.open_driver()?;
         let id = driver.listen(
+            room.map(|(room, role, _)| (room, role)),
             accept,
             options.identity,
             options.limits,
@@ -171,7 +199,10 @@ impl Network {
         Ok(ListenerInfo {
             id,
             title,
-            url: parsed.with_port(doors.port),
+            url: match &parsed.place {
+                Place::P2p { .. } => doors.addresses.concat(),
+                _ => parsed.with_port(doors.port),
+            },
             addresses: doors.addresses,
             certificate: tls
                 .filter(|_| doors.transports.contains(&Transport::Wss))
@@ -182,6 +213,16 @@ impl Network {
 
     /// Starts to call a remote side and returns at once; the outcome is an event.
     pub fn connect(&self, url: &str, options: ConnectOptions) -> Result<PeerId, Error> {
+        self.connect_for(url, options, None)
+    }
+
+    /// Calls for the game, or as a link of a room with the key that its members know.
+    pub(crate) fn connect_for(
+        &self,
+        url: &str,
+        options: ConnectOptions,
+        room: Option<(RoomId, LinkId, Key)>,
+    ) -> Result<PeerId, Error> {
         let parsed = Url::parse(url)?;
         check_names(&options.name, &options.version)?;
         if matches!(parsed.place, Place::Net { port: 0, .. }) {
@@ -193,10 +234,12 @@ impl Network {
             }
             .into());
         }
+        check_relay(&parsed, options.relay.as_deref())?;
+        let contact = contact(url, &parsed, options.relay.as_deref())?;
         let connect = Connect {
             name: options.name,
             version: options.version,
-            psk: [0; 32],
+            psk: room.map_or([0; 32], |(_, _, psk)| psk),
             pinned_key: parsed.pinned_key.or(options.pinned_key),
             paths: Vec::new(),
             transports: parsed.scheme.transports(),
@@ -220,7 +263,9 @@ impl Network {
             } if known.is_none() => Some((name.clone(), *port)),
             _ => None,
         };
-        let place = places::Place::new(parsed.place.host(), name.clone(), parsed.pinned_certificate);
+        let mut place = places::Place::new(parsed.place.host(), name.clone(), parsed.pinned_certificate);
+        let p2p = contact.as_ref().map(Terms::calling);
+        place.contact = contact;
         let mut driver = self.open_driver()?;
         let now = shared.now();
         let is_sought = matches!(parsed.place, Place::Lan { .. });
@@ -232,9 +277,16 @@ impl Network {
                 limits: options.limits,
                 identity: options.identity,
                 simulation: parsed.simulation,
+                room: room.map(|(room, ..)| room),
+                p2p,
             };
-            driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?
+            let peer = driver.call(now, url.to_owned(), connect, place, origin, is_key_made)?;
+            driver.open_p2p(peer, &shared.rouser())?;
+            peer
         };
+        if let Some((room, link, _)) = room {
+            driver.room_dialed(now, room, link, peer);
+        }
         if let Some(remote) = known {
             driver.found(now, peer, &remote, &shared.rouser());
         }
@@ -264,6 +316,66 @@ impl Network {
         }
         shared.rouse();
         Ok(peer)
+    }
+
+    /// Opens a room of our own under a code, and returns at once; events tell what becomes of it.
+    pub fn host_room(&self, options: RoomOptions) -> Result<RoomId, Error> {
+        self.begin_room(options, true)
+    }
+
+    /// Joins a room and returns at once; events tell what becomes of it.
+    pub fn join_room(&self, options: RoomOptions) -> Result<RoomId, Error> {
+        self.begin_room(options, false)
+    }
+
+    /// Leaves a room with a word to everybody. The last event follows.
+    pub fn leave_room(&self, room: RoomId) {
+        self.change(|driver, now| driver.leave_room(now, room));
+    }
+
+    /// Returns what is to be known of a room beside its events; None before it has begun, and after its last event.
+    pub fn room_info(&self, room: RoomId) -> Option<RoomInfo> {
+        self.inner.shared.lock().room_info(room)
+    }
+
+    fn begin_room(&self, options: RoomOptions, is_host: bool) -> Result<RoomId, Error> {
+        check_names(&options.name, &options.version)?;
+        let (len, most) = (options.app.len(), MAX_APP_LEN);
+        if !(1..=most).contains(&len) {
+            return Err(Error::Option(format!(
+                "app is {len} bytes of UTF-8, it may be 1 to {most}"
+            )));
+        }
+        let (count, most) = (options.max_members, netplay_proto::room::MAX_MEMBERS);
+        if !(2..=most).contains(&count) {
+            return Err(Error::Option(format!(
+                "max_peers is {count}, a room may have 2 to {most}"
+            )));
+        }
+        let runtime = self.start_thread()?;
+        let mut driver = self.open_driver()?;
+        driver.last_number += 1;
+        let room = RoomId(driver.last_number);
+        driver.rooms.begun.insert(room);
+        drop(driver);
+        let options = Box::new(options);
+        let work = Work::Begin { room, options, is_host };
+        let weak = Arc::downgrade(&self.inner.shared);
+        runtime.spawn_blocking(move || work.run(&weak));
+        Ok(room)
+    }
+
+    /// Returns a handle for work that goes on beside the game; it does not keep the network open.
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                shared: Arc::clone(shared),
+                runtime: Mutex::new(shared.runtime.get().cloned()),
+                scope: Scope::Machine,
+                scout: Mutex::default(),
+                is_owner: false,
+            }),
+        }
     }
 
     /// Queues a message and returns to how many peers. The peers in `exclude` are left out.
@@ -563,6 +675,18 @@ impl Network {
         })
     }
 
+    /// Ends every tunnel at once, as a router that is switched off does: for tests of what comes back.
+    #[doc(hidden)]
+    pub fn cut_tunnels(&self) {
+        self.change(|driver, _| {
+            for slot in driver.slots.values() {
+                if let Some((_, port)) = slot.p2p_port() {
+                    port.cut();
+                }
+            }
+        });
+    }
+
     /// Stops the thread and closes every socket without saying goodbye, so that seats which this side has elsewhere are kept
     /// for its next process. Events that were not taken are gone.
     pub fn vanish(&self) {
@@ -656,6 +780,8 @@ impl Network {
                 kind: ListenErrorKind::Other,
                 detail: "lan:// is for connect()".to_owned(),
             }),
+            // `open_p2p_door` opens those.
+            Place::P2p { .. } => Err(ListenError::from_io(url, &std::io::ErrorKind::Unsupported.into())),
             Place::Net { host, port } => {
                 let has_udp = transports.contains(&Transport::Udp);
                 let tcp = match transports {
@@ -688,6 +814,45 @@ impl Network {
                 })
             }
         }
+    }
+
+    /// Opens the end of the tunnels that lead to a listener.
+    fn open_p2p_door(&self, url: &str, parsed: &Url, secret: Key, relay: Option<&str>) -> Result<Doors, Error> {
+        let Place::P2p { id, relays, addresses } = &parsed.place else {
+            return Err(Error::Closed);
+        };
+        if id.is_some() {
+            let problem = "to listen, leave it out: the id is this side's own".to_owned();
+            return Err(UrlError {
+                url: url.to_owned(),
+                part: "host",
+                problem,
+            }
+            .into());
+        }
+        let relays = chosen_relays(relays.as_ref(), relay, addresses)?;
+        let terms = Terms::listening(relays, secret, addresses.clone());
+        let open = || Port::listen(&terms, self.inner.shared.rouser());
+        let port = self
+            .patiently(open)
+            .map_err(|error| ListenError::from_io(url, &error))?;
+        let mut query: Vec<String> = terms.relays.to_option().into_iter().collect();
+        if terms.relays == Relays::None {
+            let own = reachable_addresses(&port.addresses());
+            query.extend(own.iter().map(|address| format!("addr={address}")));
+        }
+        let mut contact = format!("{}://{}", parsed.scheme.name(), p2p::id_of(&secret));
+        if !query.is_empty() {
+            contact = format!("{contact}?{}", query.join("&"));
+        }
+        Ok(Doors {
+            sockets: vec![Socket::P2p(port)],
+            listeners: Vec::new(),
+            port: 0,
+            addresses: vec![contact],
+            bound: Vec::new(),
+            transports: vec![Transport::P2p],
+        })
     }
 
     /// Opens something; if it is taken while a listener of this network is still saying its goodbyes, tries again until
@@ -767,6 +932,62 @@ fn check_advertise(url: &str, parsed: &Url, advertise: &Advertise) -> Result<(),
         return Ok(());
     }
     lan::check_title(&advertise.title).map_err(Error::Option)
+}
+
+/// Returns the relays that an option or the URL asks for, the option first. Who names addresses needs no relay.
+fn chosen_relays(
+    of_url: Option<&Relays>,
+    option: Option<&str>,
+    addresses: &[std::net::SocketAddr],
+) -> Result<Relays, Error> {
+    let of_option = option.map(Relays::parse).transpose().map_err(Error::Option)?;
+    Ok(match of_option.or_else(|| of_url.cloned()) {
+        Some(relays) => relays,
+        None if addresses.is_empty() => Relays::Public,
+        None => Relays::None,
+    })
+}
+
+/// Says so if a relay is given for what has none.
+fn check_relay(parsed: &Url, option: Option<&str>) -> Result<(), Error> {
+    match option {
+        Some(_) if parsed.scheme != Scheme::PlayP2p => Err(Error::Option(format!(
+            "relay is for play+p2p:// URLs; {}:// has none",
+            parsed.scheme.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Returns whom a `play+p2p://` URL reaches; None for another URL.
+fn contact(url: &str, parsed: &Url, relay: Option<&str>) -> Result<Option<Contact>, Error> {
+    let Place::P2p { id, relays, addresses } = &parsed.place else {
+        return Ok(None);
+    };
+    let Some(id) = *id else {
+        let problem = "to connect, it must be an endpoint id, as the listener's own URL shows it".to_owned();
+        return Err(UrlError {
+            url: url.to_owned(),
+            part: "host",
+            problem,
+        }
+        .into());
+    };
+    let relays = chosen_relays(relays.as_ref(), relay, addresses)?;
+    if relays == Relays::None && addresses.is_empty() {
+        let problem = "with relay=none, addr= must say where it is".to_owned();
+        return Err(UrlError {
+            url: url.to_owned(),
+            part: "query option",
+            problem,
+        }
+        .into());
+    }
+    Ok(Some(Contact {
+        id,
+        relays,
+        addresses: addresses.clone(),
+    }))
 }
 
 fn check_names(name: &str, version: &str) -> Result<(), Error> {

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 
 use netplay_proto::{ConnectionId, Key, Transport};
 
+use crate::p2p::Contact;
+
 /// Where one call goes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
@@ -18,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) certificate: Option<Key>,
     /// Where it is, best first; empty until that is known.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Whom to reach through a tunnel.
+    pub(crate) contact: Option<Contact>,
     /// Ways that are to be opened as soon as it is known.
     wanted: Vec<Transport>,
     /// Ways that were opened before.
@@ -81,6 +85,11 @@ impl Places {
             self.lookups.push(id);
         }
         Some(place.clone())
+    }
+
+    /// Returns whom a call reaches through a tunnel.
+    pub(crate) fn contact(&self, id: ConnectionId) -> Option<&Contact> {
+        self.places.get(&id)?.contact.as_ref()
     }
 
     /// Takes one name that is to be asked for again.

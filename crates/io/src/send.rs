@@ -46,10 +46,10 @@ impl Driver {
                 recipients.extend(
                     self.peers
                         .iter()
-                        .filter(|(peer, _)| !exclude.contains(peer))
+                        .filter(|(peer, _)| !exclude.contains(peer) && !self.rooms.is_link(**peer))
                         .map(|(id, peer)| match &peer.line {
                             Line::Connection(connection) => (*id, Some((peer.slot, *connection))),
-                            Line::Guest(_) | Line::Waiting { .. } => (*id, None),
+                            Line::Guest(_) | Line::Member(..) | Line::Waiting { .. } => (*id, None),
                         }),
                 );
                 let sent = recipients.iter().map(|(peer, connection)| match connection {
@@ -102,6 +102,10 @@ impl Driver {
                 let connection = *connection;
                 self.send_on(now, id, slot, connection, message)
             }
+            Line::Member(room, order) => {
+                let member = (*room, *order);
+                self.send_to_member(now, member, message)
+            }
             Line::Waiting { .. } if message.delivery.is_lossy => Ok(false),
             Line::Waiting { messages, bytes, .. } => {
                 let limits = self.slots.get(&slot).map(Slot::limits).ok_or(SendError::Closed)?;
@@ -120,7 +124,7 @@ impl Driver {
     }
 
     /// Sends on the connection of a peer. Returns false if the message is lossy and the connection not made yet.
-    fn send_on(
+    pub(crate) fn send_on(
         &mut self,
         now: Timestamp,
         id: PeerId,

@@ -165,8 +165,14 @@ impl Shared {
         next
     }
 
-    /// Begins to resolve again the names of those that are called again.
+    /// Begins what takes time: to resolve again the names of those that are called again, and what rooms need.
     pub(crate) fn begin_lookups(&self, driver: &mut Driver) {
+        while let Some(work) = driver.rooms.poll_work() {
+            if let Some(runtime) = self.runtime.get() {
+                let weak = self.own.clone();
+                runtime.spawn_blocking(move || work.run(&weak));
+            }
+        }
         while let Some((peer, name, port)) = driver.poll_lookup() {
             if let Some(runtime) = self.runtime.get() {
                 let lookup = Lookup {

@@ -21,7 +21,9 @@ use netplay_proto::{
 
 use crate::batch::SendBatch;
 use crate::dial::Dial;
+use crate::p2p::{Arrival, Port, Terms as P2pTerms, Way};
 use crate::places::{Place, Places};
+use crate::rooms::{Role, RoomId};
 use crate::socket::{Socket, bind_udp};
 use crate::stream::Terms;
 use crate::streams::{self, Streams};
@@ -42,12 +44,16 @@ pub(crate) struct Slot {
     config: EndpointConfig,
     /// Which listener this is; None for the side that calls.
     pub(crate) listener: Option<ListenerId>,
+    /// The room that it is for, and what it is there.
+    pub(crate) room: Option<(RoomId, Role)>,
     /// True once the slot was closed: it only says its goodbyes.
     pub(crate) is_closing: bool,
     /// The connections that were closed by this side, as long as they are saying goodbye.
     goodbyes: Vec<ConnectionId>,
     /// The simulation asked for in the URL, to know which callers can share the slot.
     simulation: Option<Simulation>,
+    /// How its end of tunnels is to be opened, for one that calls through them.
+    pub(crate) p2p: Option<P2pTerms>,
     /// The ids that the game knows connections by.
     pub(crate) peers: BTreeMap<ConnectionId, PeerId>,
     /// Where our calls go.
@@ -127,9 +133,11 @@ impl Slot {
             endpoint: Endpoint::new(config.clone(), seed),
             config,
             listener,
+            room: None,
             is_closing: false,
             goodbyes: Vec::new(),
             simulation,
+            p2p: None,
             peers: BTreeMap::new(),
             places: Places::default(),
             sockets: Vec::new(),
@@ -143,11 +151,24 @@ impl Slot {
     }
 
     /// Returns true if a call with these terms can be made from here.
-    pub(crate) fn suits(&self, simulation: Option<&Simulation>, limits: &Limits, identity: &Identity) -> bool {
+    pub(crate) fn suits(
+        &self,
+        simulation: Option<&Simulation>,
+        p2p: Option<&P2pTerms>,
+        limits: &Limits,
+        identity: &Identity,
+    ) -> bool {
         self.listener.is_none()
+            && self.p2p.as_ref() == p2p
             && self.simulation.as_ref() == simulation
             && self.config.limits == *limits
             && self.config.identity == *identity
+    }
+
+    /// Makes it one of a room.
+    pub(crate) fn set_room(&mut self, room: RoomId, role: Role) {
+        self.room = Some((room, role));
+        self.endpoint.set_aside();
     }
 
     /// Returns the bounds and times of its connections.
@@ -211,6 +232,13 @@ impl Slot {
 
     /// Opens ways of one kind to where a connection called, as soon as it is known where that is.
     pub(crate) fn open_ways(&mut self, now: Timestamp, id: ConnectionId, transport: Transport) {
+        if transport == Transport::P2p {
+            let port = self.p2p_port().zip(self.places.contact(id));
+            return match port {
+                Some(((_, port), contact)) => port.dial(id, contact),
+                None => self.endpoint.handle_no_path(now, id, transport),
+            };
+        }
         let Some(place) = self.places.ask(id, transport) else {
             return;
         };
@@ -247,7 +275,7 @@ impl Slot {
     fn udp_path(&mut self, address: SocketAddr) -> Option<Path> {
         let is_family = |socket: &Socket| match socket {
             Socket::Udp(udp) => udp.local_addr().is_ok_and(|own| own.is_ipv4() == address.is_ipv4()),
-            Socket::Local(_) => false,
+            Socket::Local(_) | Socket::P2p(_) => false,
         };
         let socket = match self.sockets.iter().position(is_family) {
             Some(number) => u16::try_from(number).ok()?,
@@ -263,6 +291,25 @@ impl Slot {
         };
         let remote = Address::Ip(address);
         Some(Path { socket, remote })
+    }
+
+    /// Returns its end of tunnels, and the number of that for [`Path::socket`].
+    pub(crate) fn p2p_port(&self) -> Option<(u16, &Port)> {
+        self.sockets
+            .iter()
+            .enumerate()
+            .find_map(|(number, socket)| match socket {
+                Socket::P2p(port) => Some((number as u16, port)),
+                Socket::Udp(_) | Socket::Local(_) => None,
+            })
+    }
+
+    /// Returns where a path leads below, if it is a tunnel.
+    pub(crate) fn way(&self, path: Path) -> Option<Way> {
+        match path.remote {
+            Address::Tunnel { number } => self.p2p_port()?.1.way(number),
+            _ => None,
+        }
     }
 
     /// Returns what its sockets counted.
@@ -319,6 +366,9 @@ impl Slot {
     /// Puts a new endpoint in the place of one that failed, and returns the peers that are lost with it.
     pub(crate) fn start_over(&mut self, seed: [u8; 32]) -> BTreeMap<ConnectionId, PeerId> {
         self.endpoint = Endpoint::new(self.config.clone(), seed);
+        if self.room.is_some() {
+            self.endpoint.set_aside();
+        }
         self.batch = SendBatch::default();
         self.goodbyes.clear();
         self.places = Places::default();
@@ -391,9 +441,19 @@ impl Slot {
                         }
                         None => break,
                     },
+                    Socket::P2p(port) => match port.receive() {
+                        Some(arrival) => {
+                            left -= 1;
+                            let is_datagram = matches!(arrival, Arrival::Datagram { .. });
+                            self.stats.datagrams_received += u64::from(is_datagram);
+                            handle_arrival(now, &mut self.endpoint, number as u16, arrival);
+                        }
+                        None => break,
+                    },
                 }
             }
         }
+        self.sweep_tunnels(now);
         let mut has_more = left == 0;
         // What a stream is known to have, nobody will be told of again by the operating system.
         let is_looking = |streams: &&mut Streams| !is_inside_only || streams.has_more();
@@ -403,6 +463,17 @@ impl Slot {
             has_more |= streams.receive(now, &mut self.endpoint, &mut self.stats, &mut left);
         }
         has_more
+    }
+
+    fn sweep_tunnels(&self, now: Timestamp) {
+        if let Some((_, port)) = self.p2p_port().filter(|(_, port)| port.is_sweep_due(now)) {
+            let used = self.endpoint.used_paths();
+            let numbers = used.iter().filter_map(|path| match path.remote {
+                Address::Tunnel { number } => Some(number),
+                _ => None,
+            });
+            port.sweep(now, &numbers.collect());
+        }
     }
 
     /// Returns when the protocol or the simulation wants to be asked again.
@@ -435,7 +506,12 @@ impl Slot {
             return Some(now + RETRY_SEND);
         }
         let streams_at = self.streams.as_ref().and_then(|streams| streams.next_at(now));
-        [protocol_at, pipe_at, streams_at].into_iter().flatten().min()
+        let tunnels_at = self.p2p_port().and_then(|(_, port)| port.next_at());
+        let tunnels_at = tunnels_at.map(|at| at.max(now));
+        [protocol_at, pipe_at, streams_at, tunnels_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Makes room for more datagrams if need be; false if the operating system takes no more now.
@@ -452,6 +528,31 @@ impl Slot {
     fn tell_holds(&mut self) -> bool {
         let streams = self.streams.as_mut();
         streams.is_some_and(|streams| streams.tell_holds(&mut self.endpoint))
+    }
+}
+
+/// Tells the endpoint what happened to a tunnel.
+fn handle_arrival(now: Timestamp, endpoint: &mut Endpoint, socket: u16, arrival: Arrival) {
+    let path = |number| Path {
+        socket,
+        remote: Address::Tunnel { number },
+    };
+    match arrival {
+        Arrival::Datagram { number, bytes } => endpoint.handle_datagram(now, path(number), &bytes),
+        Arrival::Opened { number, caller } => {
+            if let Some(caller) = caller {
+                endpoint.add_path(now, caller, path(number));
+            }
+        }
+        Arrival::Size { number, size } => {
+            if !endpoint.set_path_size(path(number), size) {
+                log::warn!("a tunnel carries {size} bytes at most, which is too little for netplay");
+                endpoint.handle_path_closed(now, path(number));
+            }
+        }
+        Arrival::Route { number, is_direct } => endpoint.handle_route(path(number), is_direct),
+        Arrival::Closed { number } => endpoint.handle_path_closed(now, path(number)),
+        Arrival::Failed { caller } => endpoint.handle_no_path(now, caller, Transport::P2p),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Type};
 
 use crate::local::LocalPort;
+use crate::p2p::Port;
 use crate::trains;
 use crate::url::Host;
 
@@ -67,6 +68,8 @@ pub(crate) enum Socket {
     Udp(Arc<UdpSocket>),
     /// A queue inside this process.
     Local(LocalPort),
+    /// An endpoint of iroh, with its tunnels.
+    P2p(Port),
 }
 
 impl Socket {
@@ -80,6 +83,7 @@ impl Socket {
         match self {
             Self::Udp(_) => "udp",
             Self::Local(_) => "local",
+            Self::P2p(_) => "p2p",
         }
     }
 }

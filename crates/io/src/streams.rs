@@ -66,7 +66,7 @@ pub(crate) fn path_of(transport: Transport, number: u32, remote: SocketAddr) -> 
     let socket = match transport {
         Transport::Ws => SOCKET_OF_WS,
         Transport::Wss => SOCKET_OF_WSS,
-        Transport::Tcp | Transport::Udp => SOCKET_OF_TCP,
+        Transport::Tcp | Transport::Udp | Transport::P2p => SOCKET_OF_TCP,
     };
     let remote = Address::Stream { number, remote };
     Path { socket, remote }

@@ -7,7 +7,7 @@ use crate::lan::Advertise;
 use netplay_proto::{ConnectionStats, EndpointStats, Event, Identity, Key, Limits, Seat, Transport};
 
 /// Names a peer; unique within its network for the network's whole life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);
 
 /// Names a listener; unique within its network for the network's whole life.
@@ -33,6 +33,11 @@ pub struct ListenOptions {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// How it is announced on the local network; None for not at all.
     pub advertise: Option<Advertise>,
+    /// `play+p2p://` only: "none", or the URL of the relay to use. None for what the URL says, or else the public ones.
+    pub relay: Option<String>,
+    /// `play+p2p://` only: the secret that the id in the URL is made from, see [`endpoint_id`](crate::endpoint_id). None for a
+    /// new one.
+    pub p2p_secret: Option<Key>,
     /// Bounds and times of every connection.
     pub limits: Limits,
 }
@@ -54,6 +59,8 @@ pub struct ConnectOptions {
     pub identity: Option<Identity>,
     /// The seat that we had there by the same key pair, to come back to it.
     pub seat: Option<Seat>,
+    /// `play+p2p://` only: "none", or the URL of the relay to use. None for what the URL says, or else the public ones.
+    pub relay: Option<String>,
     /// Bounds and times of the connection.
     pub limits: Limits,
 }
@@ -68,6 +75,7 @@ impl Default for ConnectOptions {
             pinned_key: None,
             identity: None,
             seat: None,
+            relay: None,
             limits: Limits::default(),
         }
     }
@@ -93,7 +101,7 @@ pub struct ListenerInfo {
 /// Something that happened to a peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerEvent {
-    /// The peer. An incoming one is first named by its [`Event::Connected`].
+    /// The peer. An incoming one is first named by its [`Event::Connected`]; number 0 where the event is about none.
     pub peer: PeerId,
     /// The listener it came in by; None for a peer that we called.
     pub listener: Option<ListenerId>,
@@ -117,11 +125,15 @@ pub enum Target<'a> {
 pub struct PeerStats {
     /// What the protocol counted.
     pub connection: ConnectionStats,
-    /// What carries the datagrams now: "udp", "tcp", "ws", "wss" or "local"; empty while the connection is still being made. Of a
-    /// peer that does not speak netplay: "raw udp", "raw tcp" or "enet".
+    /// What carries the datagrams now: "udp", "tcp", "ws", "wss", "p2p" or "local"; empty while the connection is still being made. Of a
+    /// peer that does not speak netplay: "raw udp", "raw tcp" or "enet". Of a member of a room that the host passes messages on to:
+    /// "host", and the other numbers are those of the way to the host.
     pub transport: &'static str,
     /// Where the remote side is now, such as "192.0.2.7:5000"; empty while the connection is still being made.
     pub address: String,
+    /// Through a tunnel: "direct" if from machine to machine, "relayed" if a relay stands between. None elsewhere, and while that is
+    /// not known.
+    pub route: Option<&'static str>,
     /// Nobody on the way can read or change what is said.
     pub is_encrypted: bool,
 }

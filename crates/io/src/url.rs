@@ -18,6 +18,7 @@ use netplay_proto::{Key, Transport};
 use crate::error::UrlError;
 use crate::keys::{key_from_text, key_to_text};
 use crate::lan::{check_app, check_title};
+use crate::p2p::{self, Relays};
 
 /// The port of a URL that names none.
 pub const DEFAULT_PORT: u16 = 5000;
@@ -52,6 +53,8 @@ pub(crate) enum Scheme {
     PlayWs,
     /// `play+wss`: WebSocket under TLS only.
     PlayWss,
+    /// `play+p2p`: through routers, from machine to machine.
+    PlayP2p,
     /// `local`: inside this process.
     Local,
     /// `udp`: bare datagrams.
@@ -73,6 +76,7 @@ impl Scheme {
             Self::PlayTcp => "play+tcp",
             Self::PlayWs => "play+ws",
             Self::PlayWss => "play+wss",
+            Self::PlayP2p => "play+p2p",
             Self::Local => "local",
             Self::RawUdp => "udp",
             Self::RawTcp => "tcp",
@@ -94,6 +98,7 @@ impl Scheme {
             Self::PlayTcp => vec![Transport::Tcp],
             Self::PlayWs => vec![Transport::Ws],
             Self::PlayWss => vec![Transport::Wss],
+            Self::PlayP2p => vec![Transport::P2p],
             Self::Local | Self::RawUdp | Self::RawTcp | Self::Enet | Self::Lan => Vec::new(),
         }
     }
@@ -118,6 +123,15 @@ pub(crate) enum Place {
         /// Its title; None for any.
         title: Option<String>,
     },
+    /// One who is reached through routers.
+    P2p {
+        /// Who; None for a listener, whose own id is meant.
+        id: Option<Key>,
+        /// By which relays, if the URL says so.
+        relays: Option<Relays>,
+        /// Where to bind, or where the remote side may be.
+        addresses: Vec<SocketAddr>,
+    },
 }
 
 impl Place {
@@ -129,6 +143,7 @@ impl Place {
             | Self::Net {
                 host: Host::Name(name), ..
             } => name.clone(),
+            Self::P2p { .. } => String::new(),
             Self::Net { host: Host::Any, .. } => "localhost".to_owned(),
             Self::Net { host: Host::Ip(ip), .. } => ip.to_string(),
             Self::Net {
@@ -211,7 +226,7 @@ impl Url {
             ));
         }
         let host = parsed.host_str().unwrap_or("");
-        let place = if scheme == Scheme::Local {
+        let mut place = if scheme == Scheme::Local {
             if parsed.port().is_some() {
                 return Err(fail(
                     "port",
@@ -236,6 +251,19 @@ impl Url {
                 app: host.to_owned(),
                 title,
             }
+        } else if scheme == Scheme::PlayP2p {
+            if parsed.port().is_some() {
+                return Err(fail(
+                    "port",
+                    "there is none; the endpoint id says whom, and addr= may say where".to_owned(),
+                ));
+            }
+            let id = (!matches!(host, "" | "*")).then(|| p2p::check_id(host));
+            Place::P2p {
+                id: id.transpose().map_err(|problem| fail("host", problem))?,
+                relays: None,
+                addresses: Vec::new(),
+            }
         } else {
             let host = parse_host(parsed.host()).map_err(|problem| fail("host", problem))?;
             let host = match (host, zone) {
@@ -256,7 +284,13 @@ impl Url {
         let Query {
             simulation,
             has_throttle,
+            relays: asked_relays,
+            addresses: asked_addresses,
         } = parse_query(&parsed, scheme).map_err(|problem| fail("query option", problem))?;
+        if let Place::P2p { relays, addresses, .. } = &mut place {
+            *relays = asked_relays;
+            *addresses = asked_addresses;
+        }
         if scheme.is_foreign() && !matches!(parsed.fragment(), None | Some("")) {
             let problem = format!("{}:// has no keys, so none can be pinned", scheme.name());
             return Err(fail("fragment", problem));
@@ -283,6 +317,7 @@ impl Url {
     pub(crate) fn with_port(&self, port: u16) -> String {
         match &self.place {
             Place::Local(name) | Place::Lan { app: name, .. } => format!("{}://{name}", self.scheme.name()),
+            Place::P2p { .. } => format!("{}://", self.scheme.name()),
             Place::Net { host, .. } => {
                 let scheme = self.scheme.name();
                 match host {
@@ -308,20 +343,19 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
         "play+tcp" => Ok(Scheme::PlayTcp),
         "play+ws" => Ok(Scheme::PlayWs),
         "play+wss" => Ok(Scheme::PlayWss),
+        "play+p2p" => Ok(Scheme::PlayP2p),
         "local" => Ok(Scheme::Local),
         "udp" => Ok(Scheme::RawUdp),
         "tcp" => Ok(Scheme::RawTcp),
         "enet" => Ok(Scheme::Enet),
         "lan" => Ok(Scheme::Lan),
-        "room" => Err(format!(
-            "{scheme}:// is not there yet in this version; there are {SCHEMES}"
-        )),
+        "room" => Err("a room has many members and is no single peer: give the URL to join_room()".to_owned()),
         other => Err(format!("{other:?} is not known; there are {SCHEMES}")),
     }
 }
 
 /// Every scheme there is, in words.
-const SCHEMES: &str = "play://, play+udp://, play+tcp://, play+ws://, play+wss://, lan://, local://, and without netplay's protocol tcp://, udp:// and enet://";
+const SCHEMES: &str = "play://, play+udp://, play+tcp://, play+ws://, play+wss://, play+p2p://, lan://, local://, and without netplay's protocol tcp://, udp:// and enet://";
 
 /// Returns the key and the certificate that are pinned.
 fn parse_fragment(fragment: &str) -> Result<(Option<Key>, Option<Key>), String> {
@@ -427,10 +461,17 @@ const OPTIONS: [(&str, RangeInclusive<f64>); 6] = [
 struct Query {
     simulation: Option<Simulation>,
     has_throttle: bool,
+    relays: Option<Relays>,
+    addresses: Vec<SocketAddr>,
 }
+
+/// How many addresses a URL may name.
+const MAX_ADDRESSES: usize = 16;
 
 fn parse_query(parsed: &url::Url, scheme: Scheme) -> Result<Query, String> {
     let mut has_throttle = false;
+    let mut relays = None;
+    let mut addresses = Vec::new();
     let mut conditions = Conditions::default();
     let mut seed = None;
     let mut is_simulated = false;
@@ -443,6 +484,20 @@ fn parse_query(parsed: &url::Url, scheme: Scheme) -> Result<Query, String> {
                 )
             })?;
             seed = Some(number);
+            continue;
+        }
+        if name == "relay" && scheme == Scheme::PlayP2p {
+            relays = Some(Relays::parse(&value)?);
+            continue;
+        }
+        if name == "addr" && scheme == Scheme::PlayP2p {
+            let address = value.parse::<SocketAddr>().map_err(|_| {
+                format!("addr={value} is not allowed; it must be an address and a port, such as 192.0.2.7:4000 or [2001:db8::7]:4000")
+            })?;
+            if addresses.len() == MAX_ADDRESSES {
+                return Err(format!("addr may be given {MAX_ADDRESSES} times"));
+            }
+            addresses.push(address);
             continue;
         }
         if name == "throttle" && scheme == Scheme::Enet {
@@ -490,6 +545,8 @@ fn parse_query(parsed: &url::Url, scheme: Scheme) -> Result<Query, String> {
     Ok(Query {
         simulation: is_simulated.then_some(Simulation { conditions, seed }),
         has_throttle,
+        relays,
+        addresses,
     })
 }
 

@@ -14,6 +14,8 @@ pub enum Transport {
     Ws,
     /// As messages of a WebSocket under TLS.
     Wss,
+    /// Each by itself, inside a connection of another protocol that finds its way through routers.
+    P2p,
 }
 
 /// The far end of a path.
@@ -28,6 +30,12 @@ pub enum Address {
         number: u32,
         /// The far end.
         remote: SocketAddr,
+    },
+    /// A connection of another protocol that is open, numbered by the caller; no number is used again. Whoever has one has shown
+    /// that it can receive there. What goes through it may be lost, and the way below may change without our noticing.
+    Tunnel {
+        /// Which.
+        number: u32,
     },
     /// A place that has no IP address, numbered by the caller: another network in this process, a node of a simulation.
     Virtual(u64),
@@ -52,6 +60,10 @@ impl Address {
                 bytes[1..17].copy_from_slice(&v6.ip().octets());
                 bytes[17..].copy_from_slice(&v6.port().to_be_bytes());
             }
+            Self::Tunnel { number } => {
+                bytes[0] = 2;
+                bytes[1..5].copy_from_slice(&number.to_be_bytes());
+            }
             Self::Virtual(number) => {
                 bytes[1..9].copy_from_slice(&number.to_be_bytes());
             }
@@ -65,8 +77,14 @@ impl Address {
     pub const fn socket_addr(self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) | Self::Stream { remote: address, .. } => Some(address),
-            Self::Virtual(_) => None,
+            Self::Tunnel { .. } | Self::Virtual(_) => None,
         }
+    }
+
+    /// Returns true for what is opened and ends: a stream or a tunnel. Nobody can speak through it from a forged address, and
+    /// once it has ended, nothing comes from there again.
+    pub const fn is_opened(self) -> bool {
+        matches!(self, Self::Stream { .. } | Self::Tunnel { .. })
     }
 
     /// Returns true for a stream, where nothing is lost and order is kept as long as it is open.
@@ -79,6 +97,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) | Self::Stream { remote: address, .. } => address.fmt(f),
+            Self::Tunnel { number } => write!(f, "p2p:{number}"),
             Self::Virtual(number) => write!(f, "local:{number}"),
         }
     }

@@ -32,7 +32,7 @@ impl Block {
     pub fn of(address: Address) -> Option<Self> {
         match address {
             Address::Ip(address) | Address::Stream { remote: address, .. } => Some(Self::host(address.ip())),
-            Address::Virtual(_) => None,
+            Address::Tunnel { .. } | Address::Virtual(_) => None,
         }
     }
 
@@ -56,7 +56,7 @@ impl Block {
     pub(crate) fn bits_of(address: Address) -> Option<u128> {
         match address {
             Address::Ip(address) | Address::Stream { remote: address, .. } => Some(to_bits(address.ip())),
-            Address::Virtual(_) => None,
+            Address::Tunnel { .. } | Address::Virtual(_) => None,
         }
     }
 }

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::address::{Path, Transport};
+use crate::address::{Address, Path, Transport};
 use crate::config::{Connect, Identity, Key};
 use crate::dialer::{Dialer, spread};
 use crate::noise::Handshake;
@@ -59,6 +59,23 @@ fn begin(identity: &Identity, options: &Connect, token: u64, seed: [u8; 32]) -> 
         .try_into()
         .expect("the pattern's first message has 48 bytes");
     (noise, hello)
+}
+
+/// Writes a Hello for this path. Through a tunnel it is as short as it is: nobody there can be made to answer somebody else, and
+/// a tunnel may carry less than a Hello's usual size.
+fn hello_for(path: Path, token: u64, noise: &[u8; 48], cookie: Option<&[u8; COOKIE_LEN]>, has_seat: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Datagram::Hello {
+        token,
+        noise,
+        cookie,
+        has_seat,
+    }
+    .emit(&mut bytes);
+    if matches!(path.remote, Address::Tunnel { .. }) {
+        bytes.truncate(Datagram::hello_len(cookie.is_some()));
+    }
+    bytes
 }
 
 /// A call under way.
@@ -206,7 +223,7 @@ impl Call {
         self.noise = Some(noise);
         self.hello = hello;
         if let Some((path, _)) = self.proof.take()
-            && path.remote.is_stream()
+            && path.remote.is_opened()
         {
             self.ways.retain(|way| way.path != path);
             self.dialer.handle_closed(now);
@@ -339,13 +356,13 @@ impl Call {
         }
         match (&self.finish, self.proof) {
             (Some(finish), Some((path, _))) if is_due => send(path, finish.clone()),
-            (None, Some((path, cookie))) if is_due => send(path, self.hello(cookie.as_ref())),
+            (None, Some((path, cookie))) if is_due => send(path, self.hello(path, cookie.as_ref())),
             (_, None) => {
-                let hello = self.hello(None);
+                let (token, hello, has_seat) = (self.token, &self.hello, self.has_seat());
                 for way in self.ways.iter_mut().filter(|way| is_due || way.tries == 0) {
                     way.tries += 1;
                     way.asked_at = now;
-                    send(way.path, hello.clone());
+                    send(way.path, hello_for(way.path, token, hello, None, has_seat));
                 }
             }
             _ => (),
@@ -376,16 +393,8 @@ impl Call {
         if is_stream { TRIES_PER_STREAM } else { TRIES_PER_COOKIE }
     }
 
-    fn hello(&self, cookie: Option<&[u8; COOKIE_LEN]>) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        Datagram::Hello {
-            token: self.token,
-            noise: &self.hello,
-            cookie,
-            has_seat: self.has_seat(),
-        }
-        .emit(&mut bytes);
-        bytes
+    fn hello(&self, path: Path, cookie: Option<&[u8; COOKIE_LEN]>) -> Vec<u8> {
+        hello_for(path, self.token, &self.hello, cookie, self.has_seat())
     }
 
     /// Takes in a cookie: the first path to answer is the one we use.
@@ -413,8 +422,8 @@ impl Call {
     pub(crate) fn handle_reply(&mut self, now: Timestamp, path: Path, reply: &[u8]) -> Answered {
         let is_from_there = match self.proof {
             Some((chosen, _)) => chosen == path,
-            // A stream is answered at once.
-            None => path.remote.is_stream() && self.has_asked(path),
+            // A stream or a tunnel is answered at once.
+            None => path.remote.is_opened() && self.has_asked(path),
         };
         if !is_from_there {
             return Answered::Nothing;

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::acks::Urgency;
-use crate::address::{Path, Transport};
+use crate::address::{Address, Path, Transport};
 use crate::answer::{Answer, ProvenHello};
 use crate::bans::{Ban, Bans, TooManyBans};
 use crate::call::Call;
@@ -27,7 +27,7 @@ use crate::message::{Event, Message, SendError};
 use crate::reason::Reason;
 use crate::stats::{ConnectionStats, EndpointStats};
 use crate::time::Timestamp;
-use crate::wire::{Datagram, Introduction, PacketHeader, ParseError, Seat};
+use crate::wire::{Datagram, Introduction, MAX_DATAGRAM, PacketHeader, ParseError, Seat};
 
 use seats::ClosedSeats;
 
@@ -103,6 +103,8 @@ pub struct Endpoint {
     dials: VecDeque<(ConnectionId, Transport)>,
     inbox: Inbox,
     outgoing: VecDeque<(Path, Vec<u8>)>,
+    /// The largest datagrams of paths that carry less than the usual.
+    path_sizes: BTreeMap<Path, usize>,
     payload: Vec<u8>,
     out: Vec<u8>,
     urgent_datagrams: u64,
@@ -181,6 +183,7 @@ impl Endpoint {
             dials: VecDeque::new(),
             inbox: Inbox::default(),
             outgoing: VecDeque::new(),
+            path_sizes: BTreeMap::new(),
             payload: Vec::new(),
             out: Vec::new(),
             urgent_datagrams: 0,
@@ -212,7 +215,11 @@ impl Endpoint {
 
     /// Takes in one datagram. Never fails: nonsense is counted.
     pub fn handle_datagram(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
-        let datagram_kind = Datagram::parse(datagram);
+        let datagram_kind = if matches!(path.remote, Address::Tunnel { .. }) {
+            Datagram::parse_from_tunnel(datagram)
+        } else {
+            Datagram::parse(datagram)
+        };
         self.urgent_datagrams += u64::from(!matches!(datagram_kind, Ok(Datagram::Packet { .. })));
         let is_known = match datagram_kind {
             Ok(Datagram::Packet { header, sealed }) => self.handle_packet(now, path, header, sealed),
@@ -248,7 +255,25 @@ impl Endpoint {
 
     /// Takes the oldest event out, in the order of arrival over all connections.
     pub fn poll_event(&mut self) -> Option<(ConnectionId, Event)> {
-        let (id, event, taken) = self.inbox.pop()?;
+        let taken = self.inbox.pop()?;
+        Some(self.taken(taken))
+    }
+
+    /// From now on [`poll_event`](Self::poll_event) gives the game's messages alone; whatever else happens, and what members
+    /// of a room say to each other ([`Kind::ROOM`](crate::Kind), [`Kind::PASS_ON`](crate::Kind)), comes by
+    /// [`poll_aside`](Self::poll_aside).
+    pub fn set_aside(&mut self) {
+        self.inbox.set_aside();
+    }
+
+    /// Takes the oldest event out that is not for the game. To be asked until None after every
+    /// [`handle_datagram`](Self::handle_datagram) or two.
+    pub fn poll_aside(&mut self) -> Option<(ConnectionId, Event)> {
+        let taken = self.inbox.pop_aside()?;
+        Some(self.taken(taken))
+    }
+
+    fn taken(&mut self, (id, event, taken): (ConnectionId, Event, Option<usize>)) -> (ConnectionId, Event) {
         if matches!(event, Event::Disconnected { .. }) {
             self.seats.remove(&id);
         }
@@ -262,7 +287,7 @@ impl Endpoint {
         {
             self.make_ready(index);
         }
-        Some((id, event))
+        (id, event)
     }
 
     /// Returns how many events wait.
@@ -461,7 +486,8 @@ impl Endpoint {
         while let Some(&index) = self.ready.front() {
             if let Some(slot) = &mut self.slots[index] {
                 if let Stage::Open(connection) = &mut slot.stage
-                    && let Some(path) = connection.poll_packet(now, &mut self.payload, &mut self.out)
+                    && let size = path_size(&self.path_sizes, connection.path())
+                    && let Some(path) = connection.poll_packet(now, size, &mut self.payload, &mut self.out)
                 {
                     self.turn += 1;
                     if self.turn >= TURN {
@@ -725,4 +751,10 @@ impl Endpoint {
         self.random.fill_bytes(&mut seed);
         seed
     }
+}
+
+/// Returns the largest datagram that a path carries.
+fn path_size(sizes: &BTreeMap<Path, usize>, path: Path) -> usize {
+    // Nearly always there are none.
+    sizes.get(&path).copied().unwrap_or(MAX_DATAGRAM)
 }

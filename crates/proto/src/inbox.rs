@@ -2,13 +2,13 @@
 //!
 //! Bounds: reliable messages by the credit each remote side has (it comes back when they are taken out), lossy ones by
 //! [`LOSSY_COUNT`] and [`LOSSY_BYTES`] per connection: the oldest make room for the newest. Events beside messages are a handful
-//! per connection.
+//! per connection. Of a room, what is not for the game goes aside, where a layer takes it out after every datagram.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::endpoint::ConnectionId;
 use crate::intake::Delivered;
-use crate::message::Event;
+use crate::message::{Event, Kind};
 
 /// Lossy messages of one connection that wait for the game.
 const LOSSY_COUNT: usize = 4096;
@@ -23,6 +23,8 @@ const SPARE_SIZE: usize = 16;
 pub(crate) struct Inbox {
     queue: VecDeque<(ConnectionId, Entry)>,
     lossy: BTreeMap<ConnectionId, LossyQueue>,
+    /// Where the layer between takes what is not for the game, if there is such a layer.
+    aside: Option<VecDeque<(ConnectionId, Event, Option<usize>)>>,
     /// Queues that are empty, to be used again: a message that is soon taken costs no allocation of its own.
     spare: Vec<VecDeque<Delivered>>,
 }
@@ -49,13 +51,38 @@ impl Inbox {
         self.queue.len()
     }
 
+    /// From now on all events but the game's messages go aside.
+    pub(crate) fn set_aside(&mut self) {
+        self.aside.get_or_insert_default();
+    }
+
+    /// Takes the oldest thing out that went aside; with it the size to give credit for.
+    pub(crate) fn pop_aside(&mut self) -> Option<(ConnectionId, Event, Option<usize>)> {
+        self.aside.as_mut()?.pop_front()
+    }
+
     /// Adds an event that is not a message.
     pub(crate) fn push_event(&mut self, id: ConnectionId, event: Event) {
+        if let Some(aside) = &mut self.aside {
+            aside.push_back((id, event, None));
+            return;
+        }
         self.queue.push_back((id, Entry::Event(event)));
     }
 
     /// Adds a message and returns how many older lossy ones were dropped for it.
     pub(crate) fn push_message(&mut self, id: ConnectionId, message: Delivered) -> u64 {
+        if let Some(aside) = &mut self.aside
+            && (message.kind == Kind::ROOM || message.kind == Kind::PASS_ON)
+        {
+            let is_lossy = message.lane.delivery().is_lossy;
+            if is_lossy && aside.len() >= LOSSY_COUNT {
+                return 1;
+            }
+            let credit = (!is_lossy).then_some(message.data.len());
+            aside.push_back((id, message.into_event(), credit));
+            return 0;
+        }
         if !message.lane.delivery().is_lossy {
             self.queue.push_back((id, Entry::Reliable(message)));
             return 0;
@@ -135,7 +162,7 @@ mod tests {
 
     use super::*;
     use crate::lane::LaneId;
-    use crate::message::{Delivery, Kind};
+    use crate::message::Delivery;
 
     fn message(delivery: Delivery, sequence_id: u64, size: usize) -> Delivered {
         Delivered {

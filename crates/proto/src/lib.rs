@@ -15,6 +15,7 @@
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
 //! | [`value`] | how deep and how large a plain value is, before anything is made of it |
 //! | [`compact`] | numbers of a known range in as few bits as it needs |
+//! | [`room`] | a room of equals: who is in it, who is its host, who dials whom |
 //! | [`wire`] | the bytes: datagrams, chunks, introductions |
 //! | `call`, `answer` | the two sides of a handshake |
 //! | `dialer` | which ways to a remote side are opened, and when |
@@ -62,6 +63,7 @@ pub mod reason;
 mod recent;
 mod replay;
 mod roaming;
+pub mod room;
 mod rtt;
 mod session;
 pub mod stats;
@@ -75,7 +77,7 @@ pub use block::{Block, NoBlock};
 pub use config::{Accept, Connect, EndpointConfig, Identity, Key, Limits};
 pub use door::HandshakeRate;
 pub use endpoint::{ConnectionId, Endpoint, Output};
-pub use message::{Delivery, Event, Kind, Message, Origin, SendError};
+pub use message::{Delivery, Event, Kind, Message, Origin, RoomChange, RoomEvent, SendError};
 pub use rates::IncomingRate;
 pub use reason::Reason;
 pub use session::Renewal;

@@ -63,6 +63,12 @@ impl Kind {
     pub const ANSWER: Self = Self(6);
     /// Says that typed messages of a name are not taken.
     pub const REFUSAL: Self = Self(7);
+    /// What members of a room say to each other beside the game; see [`room::Control`](crate::room::Control).
+    pub const ROOM: Self = Self(8);
+    /// To the host of a room: a message for another member.
+    pub const PASS_ON: Self = Self(9);
+    /// From the host of a room: a message of another member.
+    pub const PASSED_ON: Self = Self(10);
 
     /// Makes a kind from its number; None above 15.
     pub const fn from_number(number: u8) -> Option<Self> {
@@ -154,6 +160,11 @@ pub enum Event {
         /// How long it will go on trying before it ends.
         time_left: Duration,
     },
+    /// What goes to the remote side takes another way than before, below the path in use.
+    Route {
+        /// True if it goes from machine to machine, false if through a relay.
+        is_direct: bool,
+    },
     /// The remote side is heard again after [`Event::Lost`].
     Resumed {
         /// How long nothing had been heard.
@@ -161,11 +172,59 @@ pub enum Event {
         /// It is another run of the same program: it has the seat and knows nothing of what was.
         is_restarted: bool,
     },
+    /// Something happened in a room. No endpoint tells it; it is here so that all that a game is told is one type.
+    Room(Box<RoomEvent>),
     /// The connection ended, or could not be made. The last event of a connection.
     Disconnected {
         /// Why.
         reason: Reason,
         /// More, for a person to read: the remote side's own words on a goodbye, or the number that was wrong. May be empty.
+        detail: String,
+    },
+}
+
+/// Something that happened in a room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoomEvent {
+    /// The room's number.
+    pub room: u64,
+    /// What happened.
+    pub what: RoomChange,
+}
+
+/// What happened in a room.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RoomChange {
+    /// We are in.
+    Opened,
+    /// The peer is in.
+    Joined {
+        /// Its place in the join order.
+        order: u32,
+        /// Its name.
+        name: String,
+        /// Its key.
+        key: Key,
+        /// It is the host.
+        is_host: bool,
+    },
+    /// The peer is in no longer.
+    Left {
+        /// Why.
+        reason: Reason,
+        /// More, for a person.
+        detail: String,
+    },
+    /// Another is the host now: the peer, or we.
+    Host {
+        /// It is us.
+        is_host: bool,
+    },
+    /// It is over for us, or never began.
+    Ended {
+        /// Why.
+        reason: Reason,
+        /// More, for a person.
         detail: String,
     },
 }

@@ -44,11 +44,13 @@ pub enum Reason {
     Restarted,
     /// No game of that name was seen on the local network.
     NoGame,
+    /// Nobody has a room open under this code.
+    NoRoom,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Closed,
         Self::Goodbye,
         Self::TimedOut,
@@ -68,6 +70,7 @@ impl Reason {
         Self::LinkClosed,
         Self::Restarted,
         Self::NoGame,
+        Self::NoRoom,
     ];
 
     /// Returns the name a game sees.
@@ -92,6 +95,7 @@ impl Reason {
             Self::LinkClosed => "link closed",
             Self::Restarted => "restarted",
             Self::NoGame => "no such game",
+            Self::NoRoom => "no room",
         }
     }
 
@@ -117,6 +121,7 @@ impl Reason {
             Self::LinkClosed => 16,
             Self::Restarted => 17,
             Self::NoGame => 18,
+            Self::NoRoom => 19,
         }
     }
 

@@ -31,6 +31,11 @@ fn the_rows_corpus_breaks_no_promise() {
 }
 
 #[test]
+fn the_room_corpus_breaks_no_promise() {
+    replay("room", &seeds::rooms(), bodies::room);
+}
+
+#[test]
 fn the_conversation_corpus_breaks_no_promise() {
     replay("conversation", &seeds::conversations(), bodies::conversation);
 }
@@ -51,6 +56,9 @@ fn write_the_seeds() {
     }
     for (name, seed) in seeds::rows() {
         write("rows", name, &seed);
+    }
+    for (name, seed) in seeds::rooms() {
+        write("room", name, &seed);
     }
     for (name, seed) in seeds::conversations() {
         write("conversation", name, &seed);
@@ -87,10 +95,11 @@ fn replay(target: &str, seeds: &[(&str, Vec<u8>)], body: fn(&[u8])) {
 mod seeds {
     use std::time::Duration;
 
+    use netplay_proto::room::Control;
     use netplay_proto::wire::{Chunk, Introduction, MessageChunk, Part, SeatClaim};
-    use netplay_proto::{Delivery, Kind, Timestamp};
+    use netplay_proto::{Delivery, Kind, Reason, Timestamp};
 
-    use super::bodies::{CLIENT, SERVER, connect, endpoint, outputs};
+    use super::bodies::{CLIENT, SERVER, connect, endpoint, outputs, room_roster};
 
     type Seed = (&'static str, Vec<u8>);
 
@@ -128,6 +137,54 @@ mod seeds {
             }
         }
         seeds.push(("handshake", all));
+        seeds
+    }
+
+    /// Returns what members of a room say, each by each of the links, and lies.
+    pub(super) fn rooms() -> Vec<Seed> {
+        let (host, next) = ((0, [1; 32]), (1, [2; 32]));
+        let controls = [
+            ("admit", Control::Admit),
+            ("leave", Control::Leave),
+            (
+                "out",
+                Control::Out {
+                    reason: Reason::TimedOut,
+                },
+            ),
+            (
+                "knock",
+                Control::Knock {
+                    contact: "sim://4".to_owned(),
+                },
+            ),
+            (
+                "roster-of-the-host",
+                Control::Roster(room_roster(&[host, (2, [9; 32])])),
+            ),
+            ("roster-of-another", Control::Roster(room_roster(&[next, (2, [9; 32])]))),
+            (
+                "welcome",
+                Control::Welcome {
+                    order: 7,
+                    roster: room_roster(&[host, next]),
+                },
+            ),
+        ];
+        let record = |link: u8, bytes: &[u8]| {
+            let mut record = vec![link, 1];
+            record.extend_from_slice(&u16::try_from(bytes.len()).unwrap().to_le_bytes());
+            record.extend_from_slice(bytes);
+            record
+        };
+        let mut seeds: Vec<Seed> = vec![("room-nothing", vec![])];
+        for (name, control) in controls {
+            let bytes = control.emit();
+            let all: Vec<u8> = [1, 2, 3, 0].iter().flat_map(|link| record(*link, &bytes)).collect();
+            let mut seed = vec![u8::from(name.len() % 2 == 0)];
+            seed.extend_from_slice(&all);
+            seeds.push((name, seed));
+        }
         seeds
     }
 

@@ -1,6 +1,6 @@
 //! Something that happened, as a light object: the same attributes that an event in the pygame queue has.
 
-use netplay_io::Kind;
+use netplay_io::{Kind, RoomChange};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
 use pyo3::intern;
@@ -19,11 +19,16 @@ use crate::peer::Peer;
 /// | NETWORK_DATA_IN | peer, channel, data, sequenceid, lossy, reply |
 /// | NETWORK_LOST | peer, reason, seconds_left |
 /// | NETWORK_RESUMED | peer, seconds |
+/// | NETWORK_ROUTE | peer, route |
 /// | NETWORK_DISCONNECTED | peer, reason, detail |
 /// | NETWORK_EVENT | peer, channel, type, name, data, lossy |
 /// | NETWORK_ANSWER | peer, channel, token, data, reason |
 /// | NETWORK_FOUND | game |
 /// | NETWORK_GONE | game |
+/// | NETWORK_ROOM | room, code |
+/// | NETWORK_JOINED | room, peer |
+/// | NETWORK_LEFT | room, peer, reason, detail |
+/// | NETWORK_HOST | room, peer, is_host |
 ///
 /// `peer` is None where there is none. Asking for another attribute raises AttributeError.
 #[pyclass(frozen, subclass, weakref, module = "netplay")]
@@ -84,7 +89,18 @@ pub(crate) enum Body {
     },
     Remote(Box<Remote>),
     Answer(Box<Answer>),
+    Route {
+        route: &'static str,
+    },
     Game(Game),
+    Room(Box<Room>),
+}
+
+/// Something that happened in a room.
+pub(crate) struct Room {
+    /// A `netplay.Room`.
+    pub(crate) room: Py<PyAny>,
+    pub(crate) change: RoomChange,
 }
 
 /// A game on the local network, as one finder sees it.
@@ -124,6 +140,13 @@ impl Body {
             Self::Answer(_) => (6, "NETWORK_ANSWER"),
             Self::Game(Game { is_gone: false, .. }) => (7, "NETWORK_FOUND"),
             Self::Game(_) => (8, "NETWORK_GONE"),
+            Self::Room(room) => match room.change {
+                RoomChange::Opened => (10, "NETWORK_ROOM"),
+                RoomChange::Joined { .. } => (11, "NETWORK_JOINED"),
+                RoomChange::Left { .. } | RoomChange::Ended { .. } => (12, "NETWORK_LEFT"),
+                RoomChange::Host { .. } => (13, "NETWORK_HOST"),
+            },
+            Self::Route { .. } => (9, "NETWORK_ROUTE"),
         }
     }
 }
@@ -161,6 +184,13 @@ impl Event {
     /// Returns the data of an event that has some.
     fn data_of<'a>(event: &'a Bound<'_, Self>) -> Option<&'a Py<PyAny>> {
         event.cast::<DataEvent>().ok().map(|event| &event.get().data)
+    }
+
+    /// Makes an event that may be about a peer.
+    pub(crate) fn of_room(py: Python<'_>, peer: Option<Py<Peer>>, room: Room) -> PyResult<Py<Self>> {
+        let body = Body::Room(Box::new(room));
+        let what = Self::what_object(py, &body)?;
+        Py::new(py, Self { what, peer, body })
     }
 
     fn peer(&self, py: Python<'_>) -> PyResult<Py<Peer>> {
@@ -240,6 +270,15 @@ impl Event {
         }
     }
 
+    /// How what is sent goes now: "direct", from machine to machine, or "relayed".
+    #[getter]
+    fn route(&self) -> PyResult<&str> {
+        match &self.body {
+            Body::Route { route } => Ok(route),
+            _ => Err(self.missing("route")),
+        }
+    }
+
     /// What `peer.ask()` gave for the question.
     #[getter]
     fn token(&self) -> PyResult<u32> {
@@ -279,6 +318,10 @@ impl Event {
     /// "too fast" (it sent more than `listen(max_messages=, max_rate=)` allow), "too large" (a message waited that the other side
     /// does not accept), "banned", "internal" (a fault of netplay's own).
     ///
+    /// Of a NETWORK_LEFT: "goodbye" (it left, or the host has closed it), "timeout", "closed" (by this side), and those above; and if
+    /// the peer is None, why this player is in the room no longer: also "no room" (nobody has one open under this code: a wrong code,
+    /// or all are gone), "full", "wrong password", "wrong version".
+    ///
     /// Of a NETWORK_ANSWER: "" (it was answered), "timeout", "disconnected" (also: started anew), or "too many" (1,024 questions to this peer
     /// were open already, and this one was not asked).
     #[getter]
@@ -289,6 +332,10 @@ impl Event {
             | Body::Resumed { reason, .. }
             | Body::Connected { reason } => Ok(reason),
             Body::Answer(answer) => Ok(&answer.reason),
+            Body::Room(room) => match &room.change {
+                RoomChange::Left { reason, .. } | RoomChange::Ended { reason, .. } => Ok(reason.name()),
+                _ => Err(self.missing("reason")),
+            },
             _ => Err(self.missing("reason")),
         }
     }
@@ -298,6 +345,10 @@ impl Event {
     fn detail(&self) -> PyResult<&str> {
         match &self.body {
             Body::Disconnected { detail, .. } => Ok(detail),
+            Body::Room(room) => match &room.change {
+                RoomChange::Left { detail, .. } | RoomChange::Ended { detail, .. } => Ok(detail),
+                _ => Err(self.missing("detail")),
+            },
             _ => Err(self.missing("detail")),
         }
     }
@@ -326,6 +377,48 @@ impl Event {
         match &self.body {
             Body::Game(game) => Ok(game.game.clone_ref(py)),
             _ => Err(self.missing("game")),
+        }
+    }
+
+    /// The room that it is about: a `netplay.Room`.
+    #[getter]
+    fn room(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match &self.body {
+            Body::Room(room) => Ok(room.room.clone_ref(py)),
+            _ => Err(self.missing("room")),
+        }
+    }
+
+    /// The room's code.
+    #[getter]
+    fn code<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match &self.body {
+            Body::Room(room) if matches!(room.change, RoomChange::Opened) => room.room.bind(py).getattr("code"),
+            _ => Err(self.missing("code")),
+        }
+    }
+
+    /// True if this player is the host from now on.
+    #[getter]
+    fn is_host(&self) -> PyResult<bool> {
+        match &self.body {
+            Body::Room(room) => match room.change {
+                RoomChange::Host { is_host } => Ok(is_host),
+                _ => Err(self.missing("is_host")),
+            },
+            _ => Err(self.missing("is_host")),
+        }
+    }
+
+    /// True if the peer that has joined is the host.
+    #[getter]
+    fn _is_of_host(&self) -> PyResult<bool> {
+        match &self.body {
+            Body::Room(room) => match room.change {
+                RoomChange::Joined { is_host, .. } => Ok(is_host),
+                _ => Err(self.missing("host")),
+            },
+            _ => Err(self.missing("host")),
         }
     }
 
@@ -378,6 +471,7 @@ impl Event {
                 attributes.set_item(intern!(py, "seconds"), seconds)?;
                 attributes.set_item(intern!(py, "reason"), reason)?;
             }
+            Body::Route { route } => attributes.set_item(intern!(py, "route"), route)?,
             Body::Disconnected { reason, detail } => {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "detail"), detail)?;
@@ -394,6 +488,18 @@ impl Event {
                 attributes.set_item(intern!(py, "reason"), &answer.reason)?;
             }
             Body::Game(game) => attributes.set_item(intern!(py, "game"), &game.game)?,
+            Body::Room(room) => {
+                attributes.set_item(intern!(py, "room"), &room.room)?;
+                match &room.change {
+                    RoomChange::Opened => attributes.set_item(intern!(py, "code"), self.code(py)?)?,
+                    RoomChange::Joined { .. } => {}
+                    RoomChange::Left { reason, detail } | RoomChange::Ended { reason, detail } => {
+                        attributes.set_item(intern!(py, "reason"), reason.name())?;
+                        attributes.set_item(intern!(py, "detail"), detail)?;
+                    }
+                    RoomChange::Host { is_host } => attributes.set_item(intern!(py, "is_host"), is_host)?,
+                }
+            }
         }
         Ok(attributes)
     }
@@ -403,6 +509,7 @@ impl Event {
         match &self.body {
             Body::DataIn { reply, .. } => visit.call(reply)?,
             Body::Game(game) => visit.call(&game.game)?,
+            Body::Room(room) => visit.call(&room.room)?,
             _ => {}
         }
         visit.call(&self.peer)
@@ -433,12 +540,24 @@ impl Event {
             Body::Lost { reason, seconds_left } => format!(": {reason}, {seconds_left:.1} s left"),
             Body::Resumed { seconds, reason: "" } => format!(" after {seconds:.1} s"),
             Body::Resumed { seconds, reason } => format!(" after {seconds:.1} s: {reason}"),
+            Body::Route { route } => format!(": {route}"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
             Body::Remote(remote) => format!(" {} {}", remote.name, data()?),
             Body::Answer(answer) if answer.reason.is_empty() => format!(" to {}: {}", answer.token, data()?),
             Body::Answer(answer) => format!(" to {}: {}", answer.token, answer.reason),
             Body::Game(game) => format!(" {}", game.game.bind(py).str()?.to_string_lossy()),
+            Body::Room(room) => {
+                let code = room.room.bind(py).str()?.to_string_lossy().into_owned();
+                match &room.change {
+                    RoomChange::Opened | RoomChange::Joined { .. } => format!(" in {code}"),
+                    RoomChange::Left { reason, .. } | RoomChange::Ended { reason, .. } => {
+                        format!(" in {code}: {reason}")
+                    }
+                    RoomChange::Host { is_host: true } => format!(" in {code}: this player"),
+                    RoomChange::Host { .. } => format!(" in {code}"),
+                }
+            }
         };
         Ok(format!("<Event {}{peer}{rest}>", this.body.what().1))
     }

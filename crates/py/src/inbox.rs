@@ -5,11 +5,11 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netplay_io::{Event as IoEvent, Kind, ListenerId, Origin, PeerEvent, PeerId, Reason};
+use netplay_io::{Event as IoEvent, Kind, ListenerId, Origin, PeerEvent, PeerId, Reason, RoomChange, RoomEvent};
 use pyo3::prelude::*;
 
 use crate::data::{Unreadable, to_object};
-use crate::event::{Body, Event, Game};
+use crate::event::{Body, Event, Game, Room};
 use crate::game::game_object;
 use crate::open::Open;
 use crate::peer::{Peer, State, printable};
@@ -126,6 +126,12 @@ impl Inbox {
             event,
         } in taken
         {
+            if let IoEvent::Room(of_room) = event {
+                last = None;
+                is_plain = false;
+                events.extend(self.room_event(py, open, id, *of_room)?);
+                continue;
+            }
             let peer = match last
                 .take_if(|peer| peer.get().io_id == id)
                 .or_else(|| open.peer(py, id))
@@ -151,6 +157,49 @@ impl Inbox {
                 Err(error)
             }
         }
+    }
+}
+
+impl Inbox {
+    /// Converts what happened in a room, and lets its peer know.
+    fn room_event(
+        &self,
+        py: Python<'_>,
+        open: &Arc<Open>,
+        id: PeerId,
+        RoomEvent { room, what }: RoomEvent,
+    ) -> PyResult<Option<Py<Event>>> {
+        let Some(object) = open.room(py, room) else {
+            return Ok(None);
+        };
+        let peer = match &what {
+            RoomChange::Joined { order, name, key, .. } => {
+                let peer = self.new_peer(py, open, id, None, open.io.peer_url(id).unwrap_or_default())?;
+                peer.get().set_connected(name, key, None);
+                peer.get().set_order(*order);
+                Some(peer)
+            }
+            RoomChange::Left { .. } => {
+                let peer = open.peer(py, id);
+                if let Some(peer) = &peer {
+                    peer.get().mark_closed();
+                }
+                open.remove_peer(id);
+                open.forget_unreadable(id);
+                peer
+            }
+            RoomChange::Host { .. } => open.peer(py, id),
+            RoomChange::Opened => None,
+            RoomChange::Ended { .. } => {
+                open.remove_room(room);
+                None
+            }
+        };
+        let room = Room {
+            room: object,
+            change: what,
+        };
+        Event::of_room(py, peer, room).map(Some)
     }
 }
 
@@ -273,6 +322,11 @@ fn body_of(
             };
             Some((body, None))
         }
+        // Those have an event of their own.
+        IoEvent::Room(_) => None,
+        IoEvent::Route { is_direct } => Some(Body::Route {
+            route: if is_direct { "direct" } else { "relayed" },
+        }),
         IoEvent::Disconnected { reason, detail } => {
             peer.mark_closed();
             open.remove_peer(id);

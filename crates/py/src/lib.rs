@@ -10,6 +10,7 @@
 //! | `inbox` | what has arrived, made into events |
 //! | `recipients` | to whom a message goes |
 //! | `data` | Python data to message and back |
+//! | `relay` | a relay of one's own |
 //! | `rows` | objects of one class to rows of bits and back |
 //! | `table` | the payload of a table to the dicts that it stands for |
 //! | `errors` | the exceptions, which are Python classes |
@@ -24,6 +25,7 @@ mod network;
 mod open;
 mod peer;
 mod recipients;
+mod relay;
 mod rows;
 mod table;
 
@@ -37,9 +39,11 @@ mod _core {
     #[pymodule_export]
     use crate::listener::Listener;
     #[pymodule_export]
-    use crate::network::{_fold, _generate_key, _measure, Network, Watcher};
+    use crate::network::{_fold, _generate_key, _make_code, _measure, _read_code, Network, Watcher};
     #[pymodule_export]
     use crate::peer::Peer;
+    #[pymodule_export]
+    use crate::relay::Relay;
     #[pymodule_export]
     use crate::rows::Rows;
     #[pymodule_export]

@@ -71,7 +71,7 @@ impl Listener {
         &self.key
     }
 
-    /// By what players can come: of "udp", "tcp", "ws" and "wss"; empty for local://.
+    /// By what players can come: of "udp", "tcp", "ws" and "wss", or "p2p" alone; empty for local://.
     #[getter]
     fn transports<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.transports)
@@ -207,5 +207,6 @@ pub(crate) const fn transport_name(transport: &Transport) -> &'static str {
         Transport::Tcp => "tcp",
         Transport::Ws => "ws",
         Transport::Wss => "wss",
+        Transport::P2p => "p2p",
     }
 }

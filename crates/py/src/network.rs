@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use netplay_io::lan::{Advertise, FinderId};
+use netplay_io::rooms::{Code, RoomId, RoomOptions, Way};
 use netplay_io::{
     Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, SendError, Target,
     Transport,
@@ -255,7 +256,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, advertise, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, advertise, relay, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -273,6 +274,7 @@ impl Network {
         transports: Option<Vec<String>>,
         certificate: Option<(PathBuf, PathBuf)>,
         advertise: Option<(String, String)>,
+        relay: Option<String>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -286,6 +288,8 @@ impl Network {
             transports: transports.map(to_transports).transpose()?,
             certificate,
             advertise: advertise.map(|(app, title)| Advertise { app, title }),
+            relay,
+            p2p_secret: None,
             limits: Limits {
                 incoming: IncomingRate {
                     messages: max_messages,
@@ -305,7 +309,7 @@ impl Network {
         Ok(listener)
     }
 
-    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, grace, pinned_key, secret_key, seat))]
+    #[pyo3(signature = (url, *, name, version, password, timeout, send_rate, copies, grace, relay, pinned_key, secret_key, seat))]
     #[allow(clippy::too_many_arguments)]
     fn _connect(
         &self,
@@ -318,6 +322,7 @@ impl Network {
         send_rate: Option<u64>,
         copies: f64,
         grace: f64,
+        relay: Option<String>,
         pinned_key: Option<Key>,
         secret_key: Option<Key>,
         seat: Option<Seat>,
@@ -336,12 +341,61 @@ impl Network {
             pinned_key,
             identity: secret_key.map(Identity::from_secret),
             seat,
+            relay,
             limits,
         };
         let open = self.opened();
         let id = py.detach(|| open.io.connect(url, options)).map_err(from_io)?;
         self.is_used.store(true, Relaxed);
         self.inbox.new_peer(py, &open, id, None, url.to_owned())
+    }
+
+    /// Begins a room of our own, or joins one; `room` is what its events are given. Returns its number.
+    #[pyo3(signature = (room, *, is_host, code, app, name, version, password, max_peers, is_star, timeout, door, relay))]
+    #[allow(clippy::too_many_arguments)]
+    fn _open_room(
+        &self,
+        room: Py<PyAny>,
+        is_host: bool,
+        code: &str,
+        app: String,
+        name: String,
+        version: String,
+        password: Option<String>,
+        max_peers: usize,
+        is_star: bool,
+        timeout: f64,
+        door: Option<String>,
+        relay: Option<String>,
+    ) -> PyResult<u64> {
+        let options = RoomOptions {
+            app,
+            code: Code::parse(code).map_err(PyValueError::new_err)?,
+            name,
+            version,
+            password,
+            max_members: max_peers,
+            is_star,
+            timeout: duration(timeout),
+            way: Way::new(door, relay).map_err(from_io)?,
+        };
+        let open = self.opened();
+        let id = if is_host {
+            open.io.host_room(options)
+        } else {
+            open.io.join_room(options)
+        };
+        let id = id.map_err(from_io)?.0;
+        self.is_used.store(true, Relaxed);
+        open.add_room(id, room);
+        Ok(id)
+    }
+
+    /// Leaves a room.
+    fn _leave_room(&self, py: Python<'_>, number: u64) {
+        if let Some(open) = self.current() {
+            py.detach(|| open.io.leave_room(RoomId(number)));
+        }
     }
 
     /// Starts to look for games of an app on the local network, and returns the number of the finder.
@@ -506,6 +560,20 @@ impl Watcher {
     fn wait(&self, py: Python<'_>, seconds: f64) -> bool {
         py.detach(|| self.open.io.wait_stalled(duration(seconds)))
     }
+}
+
+/// Makes a code for a room, by chance.
+#[pyfunction]
+pub(crate) fn _make_code() -> PyResult<String> {
+    Code::generate().map(|code| code.to_string()).map_err(from_io)
+}
+
+/// Reads a room's code as a player types it, and writes it as it is shown.
+#[pyfunction]
+pub(crate) fn _read_code(text: &str) -> PyResult<String> {
+    Code::parse(text)
+        .map(|code| code.to_string())
+        .map_err(|problem| PyValueError::new_err(format!("{text:?} is no code of a room: {problem}")))
 }
 
 /// Returns a new secret key from the operating system's randomness.

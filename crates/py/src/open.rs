@@ -89,6 +89,8 @@ pub(crate) struct Open {
     pub(crate) codec: Arc<Codec>,
     peers: Mutex<BTreeMap<PeerId, Py<Peer>>>,
     listeners: Mutex<BTreeMap<ListenerId, Py<Listener>>>,
+    /// The `netplay.Room` of each room, until its last event.
+    rooms: Mutex<BTreeMap<u64, Py<PyAny>>>,
     /// Peers being closed because what they sent could not be read, until their last event.
     unreadable: Mutex<BTreeSet<PeerId>>,
     /// How many there were.
@@ -104,6 +106,7 @@ impl Open {
             codec,
             peers: Mutex::default(),
             listeners: Mutex::default(),
+            rooms: Mutex::default(),
             unreadable: Mutex::default(),
             bad_data: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -185,6 +188,20 @@ impl Open {
         peers
     }
 
+    pub(crate) fn add_room(&self, number: u64, room: Py<PyAny>) {
+        let old = lock(&self.rooms).insert(number, room);
+        drop(old);
+    }
+
+    pub(crate) fn room(&self, py: Python<'_>, number: u64) -> Option<Py<PyAny>> {
+        lock(&self.rooms).get(&number).map(|room| room.clone_ref(py))
+    }
+
+    pub(crate) fn remove_room(&self, number: u64) {
+        let old = lock(&self.rooms).remove(&number);
+        drop(old);
+    }
+
     pub(crate) fn add_listener(&self, py: Python<'_>, listener: &Py<Listener>) {
         let old = lock(&self.listeners).insert(listener.get().id, listener.clone_ref(py));
         drop(old);
@@ -206,10 +223,11 @@ impl Open {
     pub(crate) fn forget_all(&self) {
         let peers = std::mem::take(&mut *lock(&self.peers));
         let listeners = std::mem::take(&mut *lock(&self.listeners));
+        let rooms = std::mem::take(&mut *lock(&self.rooms));
         for peer in peers.values() {
             peer.get().mark_closed();
         }
-        drop((peers, listeners));
+        drop((peers, listeners, rooms));
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     seat: Mutex<Option<Seat>>,
     data: Py<PyDict>,
     last_stats: Mutex<PeerStats>,
+    /// Its place in the join order of its room.
+    order: OnceLock<u32>,
     bad_messages: AtomicU32,
 }
 
@@ -76,6 +78,7 @@ impl Peer {
             seat: Mutex::default(),
             data: PyDict::new(py).unbind(),
             last_stats: Mutex::default(),
+            order: OnceLock::new(),
             bad_messages: AtomicU32::new(0),
         };
         Py::new(py, peer)
@@ -88,6 +91,11 @@ impl Peer {
         let key = (*key != [0; 32]).then_some(*key);
         let _ = self.remote.set((printable(name), key));
         self.set_state(State::Connected);
+    }
+
+    /// Says which place it has in the join order of its room.
+    pub(crate) fn set_order(&self, order: u32) {
+        let _ = self.order.set(order);
     }
 
     /// Changes the state, unless the peer is closed: that is final.
@@ -221,6 +229,12 @@ impl Peer {
         seat.map(|seat| PyBytes::new(py, &seat))
     }
 
+    /// The place in the join order of its room; None if it is in none.
+    #[getter]
+    fn _order(&self) -> Option<u32> {
+        self.order.get().copied()
+    }
+
     /// A dict of the game's own; netplay never looks into it.
     #[getter]
     fn data(&self, py: Python<'_>) -> Py<PyDict> {
@@ -234,8 +248,10 @@ impl Peer {
     ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "copied" (small messages sent once more against loss),
     ///     "recovered" (messages that lost every copy, made from the sum of several), "messages_received", "lossy_dropped",
     ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "bad_messages" (could not be
-    ///     read), "keys_renewed", "transport" ("udp", "tcp", "ws", "wss" or "local"; "raw tcp", "raw udp" or "enet" of a peer
-    ///     that does not speak netplay; "" before it is connected), "address", and "encrypted": False if anybody on the way can
+    ///     read), "keys_renewed", "transport" ("udp", "tcp", "ws", "wss", "p2p" or "local"; "raw tcp", "raw udp" or "enet" of a
+    ///     peer that does not speak netplay; "host" of a member of a room to which the host passes on what is sent, and then the
+    ///     other numbers are those of the way to the host; "" before it is connected), "address", "route" ("direct" from machine to
+    ///     machine or "relayed", of a `play+p2p://` peer; None of others and while that is not known), and "encrypted": False if anybody on the way can
     ///     read and change what is said. Of a peer that is gone, the last ones known.
     ///
     /// Raises:
@@ -251,6 +267,7 @@ impl Peer {
             connection,
             transport,
             address,
+            route,
             is_encrypted,
         } = self.numbers(py);
         let stats = PyDict::new(py);
@@ -274,6 +291,7 @@ impl Peer {
         stats.set_item("keys_renewed", connection.keys_renewed)?;
         stats.set_item("transport", transport)?;
         stats.set_item("address", address)?;
+        stats.set_item("route", route)?;
         stats.set_item("encrypted", is_encrypted)?;
         Ok(stats)
     }

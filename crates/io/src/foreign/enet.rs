@@ -603,6 +603,7 @@ impl Engine for Enet {
             connection,
             transport: self.transport(),
             address: guest.address.map_or_else(String::new, |address| address.to_string()),
+            route: None,
             is_encrypted: false,
         })
     }

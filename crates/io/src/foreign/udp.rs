@@ -392,6 +392,7 @@ impl Engine for Udp {
             connection: guest.stats.clone(),
             transport: self.transport(),
             address: guest.path.map_or_else(String::new, |path| path.remote.to_string()),
+            route: None,
             is_encrypted: false,
         })
     }
@@ -452,7 +453,7 @@ impl Engine for Udp {
     fn watches(&self) -> Vec<Watch> {
         let udp = self.sockets.iter().filter_map(|socket| match socket {
             Socket::Udp(udp) => Some(Watch::Udp(Arc::clone(udp))),
-            Socket::Local(_) => None,
+            Socket::Local(_) | Socket::P2p(_) => None,
         });
         udp.collect()
     }

@@ -288,6 +288,7 @@ const fn name(transport: Transport) -> &'static str {
         Transport::Tcp => "tcp",
         Transport::Ws => "ws",
         Transport::Wss => "wss",
+        Transport::P2p => "p2p",
     }
 }
 

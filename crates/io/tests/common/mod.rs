@@ -120,6 +120,8 @@ pub fn listen_options() -> ListenOptions {
         limits: Limits::default(),
         transports: None,
         certificate: None,
+        relay: None,
+        p2p_secret: None,
     }
 }
 

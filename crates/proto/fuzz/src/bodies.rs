@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netplay_proto::compact::{RowReader, RowWriter, Steps, Width};
+use netplay_proto::room::{Control, Entry, LinkId, Output as RoomOutput, Room, RoomConfig, Roster, Topology};
 use netplay_proto::value::{Bounds, EXTENSION_WEIGHT, fold, measure};
 use netplay_proto::wire::{Ack, Chunk, Datagram, Introduction};
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
-    Output, Path, Renewal, Timestamp,
+    Output, Path, Reason, Renewal, Timestamp,
 };
 
 pub(crate) const SERVER: Path = Path {
@@ -60,6 +61,108 @@ pub(crate) fn value(data: &[u8]) {
             assert!(folded.len() <= data.len());
             assert_eq!(measure(&folded, &bounds), measure(data, &bounds));
         }
+    }
+}
+
+/// Any bytes as what others say to a member of a room, or to its host.
+///
+/// A byte says which: even for a member. The rest is records: by whose link (1: the host, or the first member; another member; a
+/// stranger; a newcomer at the door), how many tenths of a second later (1), length (2), control message. Nobody panics, and each
+/// record wants a bounded number of things done; what others say does not cost a member its host, nor the host its other member.
+pub(crate) fn room(data: &[u8]) {
+    let Some((role, mut rest)) = data.split_first() else {
+        return;
+    };
+    let mut now = Timestamp::from_millis(1);
+    let is_host = role % 2 == 1;
+    let config = RoomConfig {
+        key: [9; 32],
+        name: "fuzzed".to_owned(),
+        contact: "sim://9".to_owned(),
+        topology: Topology::Mesh,
+        max_members: 8,
+        timeout: Duration::from_secs(20),
+    };
+    let mut room = if is_host {
+        Room::host(config)
+    } else {
+        Room::join(now, config)
+    };
+    let wants = |room: &mut Room, now: Timestamp| -> Vec<RoomOutput> {
+        let wants: Vec<RoomOutput> = std::iter::from_fn(|| match room.poll_output(now) {
+            RoomOutput::Timeout(_) => None,
+            other => Some(other),
+        })
+        .take(2000)
+        .collect();
+        assert!(wants.len() < 2000, "a record wants no end of things");
+        wants
+    };
+    wants(&mut room, now);
+    let mut links = Vec::new();
+    if is_host {
+        room.handle_door_open();
+        for number in [1u8, 2] {
+            let door = room.handle_incoming(now, true, [number; 32], "guest");
+            let contact = format!("sim://{number}");
+            room.handle_control(now, door, &Control::Knock { contact }.emit());
+            room.handle_gone(now, door, Reason::Goodbye, "");
+            links.push(room.handle_incoming(now, false, [number; 32], "guest"));
+        }
+    } else {
+        let knock = LinkId(1);
+        room.handle_connected(now, knock);
+        let roster = room_roster(&[(0, [1; 32]), (1, [2; 32])]);
+        room.handle_control(now, knock, &Control::Welcome { order: 2, roster }.emit());
+        for output in wants(&mut room, now) {
+            if let RoomOutput::Dial { link, .. } = output {
+                room.handle_control(now, link, &Control::Admit.emit());
+                links.push(link);
+            }
+        }
+        let roster = room_roster(&[(0, [1; 32]), (1, [2; 32]), (2, [9; 32])]);
+        room.handle_control(now, links[0], &Control::Roster(roster).emit());
+    }
+    wants(&mut room, now);
+    assert!(room.is_open() && room.joined().count() == 2, "it has begun");
+    links.push(room.handle_incoming(now, false, [3; 32], "stranger"));
+    links.push(room.handle_incoming(now, true, [4; 32], "newcomer"));
+    let mut is_heard = [false; 4];
+    while let Some((header, after)) = rest.split_first_chunk::<4>() {
+        let [link, later, low, high] = *header;
+        let (bytes, after) = after.split_at(after.len().min(usize::from(u16::from_le_bytes([low, high]))));
+        rest = after;
+        now += Duration::from_millis(100) * u32::from(later);
+        let link = usize::from(link) % 4;
+        is_heard[link] = true;
+        room.handle_control(now, links[link], bytes);
+        wants(&mut room, now);
+    }
+    if !is_heard[0] {
+        let (first, host) = if is_host { (1, None) } else { (0, Some(0)) };
+        assert_eq!(room.remote_host(), host, "the host was put out by another");
+        assert!(
+            room.joined().any(|order| order == first),
+            "a member was put out by another"
+        );
+    }
+}
+
+/// Makes a roster of members with these orders and keys, the first of whom is the host.
+pub(crate) fn room_roster(members: &[(u32, [u8; 32])]) -> Roster {
+    let entry = |(order, key): &(u32, [u8; 32])| Entry {
+        order: *order,
+        key: *key,
+        name: format!("m{order}"),
+        contact: format!("sim://{}", key[0]),
+    };
+    Roster {
+        host: members[0].0,
+        version: members.len() as u64,
+        topology: Topology::Mesh,
+        max_members: 8,
+        members: members.iter().map(entry).collect(),
+        gone: Vec::new(),
     }
 }
 
@@ -256,7 +359,7 @@ impl Side {
                     ..
                 } => self.hear_message(channel, delivery, &data),
                 Event::Disconnected { .. } => self.has_ended |= self.id == Some(id),
-                Event::Lost { .. } | Event::Resumed { .. } => {}
+                Event::Route { .. } | Event::Room(_) | Event::Lost { .. } | Event::Resumed { .. } => {}
             }
         }
         is_anew

@@ -8,11 +8,18 @@ use crate::copies::MAX_COPIED;
 use crate::flight::Carried;
 use crate::outbox::Allowed;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, FRAGMENT_SIZE, MAX_DATAGRAM, MessageChunk, PacketHeader, TAG_LEN};
+use crate::wire::{Chunk, FRAGMENT_SIZE, MessageChunk, PacketHeader, TAG_LEN};
 
 impl Connection {
-    /// Writes the next packet and returns its path; None if there is nothing to send now.
-    pub(crate) fn poll_packet(&mut self, now: Timestamp, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Path> {
+    /// Writes the next packet, of at most `size` bytes, and returns its path; None if there is nothing to send now. The size may
+    /// differ from one packet to the next, but is never less than [`MIN_DATAGRAM`](crate::wire::MIN_DATAGRAM).
+    pub(crate) fn poll_packet(
+        &mut self,
+        now: Timestamp,
+        size: usize,
+        payload: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Option<Path> {
         if self.state == State::Gone || self.cut_since.is_some() || self.is_held || self.is_quiet(now) {
             return None;
         }
@@ -22,7 +29,7 @@ impl Connection {
             self.seal(now, payload, Urgency::Soon, true, out);
             return Some(path);
         }
-        let room = MAX_DATAGRAM - PacketHeader::MAX_LEN - TAG_LEN;
+        let room = size - PacketHeader::MAX_LEN - TAG_LEN;
         // In every packet, and no reason for one.
         if let Some(away) = self.resumed {
             Chunk::Resumed(away).emit(payload);

@@ -18,7 +18,9 @@ use crate::message::{Delivery, Kind, MAX_RELIABLE_SIZE, Message};
 use crate::outbox::Outbox;
 use crate::session::Session;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, FRAGMENT_SIZE, MAX_DATAGRAM, MessageChunk, Part, emit_ack, fragment_count, fragment_len};
+use crate::wire::{
+    Chunk, FRAGMENT_SIZE, MAX_DATAGRAM, MIN_DATAGRAM, MessageChunk, Part, emit_ack, fragment_count, fragment_len,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -48,6 +50,8 @@ struct Target {
     /// The number of the next packet from the remote side.
     next_number: u64,
     sent: u64,
+    /// The largest datagram that the path carries.
+    size: usize,
 }
 
 impl Target {
@@ -70,11 +74,15 @@ impl Target {
             is_mad: random.chance(0.5),
             next_number: 0,
             sent: 0,
+            size: MIN_DATAGRAM + random.below((MAX_DATAGRAM - MIN_DATAGRAM + 1) as u64) as usize,
         }
     }
 
     fn step(&mut self, random: &mut Random) {
-        match random.below(8) {
+        match random.below(9) {
+            8 if random.chance(0.1) => {
+                self.size = MIN_DATAGRAM + random.below((MAX_DATAGRAM - MIN_DATAGRAM + 1) as u64) as usize;
+            }
             0 => self.now += Duration::from_micros(below_one_of(random, &[100, 50_000, 4_000_000])),
             1 => self.talk(random),
             2 if random.chance(0.02) => self.connection.close(self.now, "that was it", &mut self.inbox),
@@ -133,10 +141,14 @@ impl Target {
             assert!(turns < 10, "it is due again and again");
             self.connection.handle_timeout(self.now, &mut self.inbox);
             let mut packets = 0;
-            while self.connection.poll_packet(self.now, &mut payload, &mut out).is_some() {
+            while self
+                .connection
+                .poll_packet(self.now, self.size, &mut payload, &mut out)
+                .is_some()
+            {
                 packets += 1;
                 self.sent += 1;
-                assert!(out.len() <= MAX_DATAGRAM && packets < 20_000);
+                assert!(out.len() <= self.size && packets < 20_000);
             }
         }
         assert!(self.inbox.len() < 40_000);

@@ -168,8 +168,8 @@ impl Endpoint {
             self.push_refusal(hello.path, hello.token, Reason::Full, &detail);
             return true;
         }
-        // Whoever opened a stream has shown where it is.
-        if !hello.path.remote.is_stream()
+        // Whoever opened a stream or a tunnel has shown where it is.
+        if !hello.path.remote.is_opened()
             && !cookie.is_some_and(|cookie| self.cookies.check(now, hello.path, hello.token, cookie))
         {
             let cookie = self.cookies.make(now, hello.path, hello.token);

@@ -20,9 +20,10 @@ use crate::address::Path;
 use crate::call::Call;
 use crate::config::{Connect, Key};
 use crate::connection::{Connection, Recall};
+use crate::message::Event;
 use crate::reason::Reason;
 use crate::time::Timestamp;
-use crate::wire::{Seat, SeatClaim};
+use crate::wire::{MAX_DATAGRAM, MIN_DATAGRAM, Seat, SeatClaim};
 
 /// How long a call for something better than a stream may take.
 const UPGRADE_TIME: Duration = Duration::from_secs(3);
@@ -62,8 +63,9 @@ pub(super) struct Predecessor {
 }
 
 impl Endpoint {
-    /// Takes note that a stream has ended: nothing more comes from there, and nothing arrives.
+    /// Takes note that a stream or a tunnel has ended: nothing more comes from there, and nothing arrives.
     pub fn handle_path_closed(&mut self, now: Timestamp, path: Path) {
+        self.path_sizes.remove(&path);
         for index in 0..self.slots.len() {
             let Some(slot) = &mut self.slots[index] else { continue };
             match &mut slot.stage {
@@ -102,6 +104,29 @@ impl Endpoint {
             {
                 connection.set_held(is_held);
                 self.make_ready(index);
+            }
+        }
+    }
+
+    /// Takes note of the largest datagram that a path carries, if it is less than the usual 1200 bytes; it may change while the
+    /// path is in use. Returns false if that is less than [`MIN_DATAGRAM`]: such a path is of no use.
+    pub fn set_path_size(&mut self, path: Path, size: usize) -> bool {
+        if size >= MAX_DATAGRAM {
+            self.path_sizes.remove(&path);
+        } else {
+            self.path_sizes.insert(path, size.max(MIN_DATAGRAM));
+        }
+        size >= MIN_DATAGRAM
+    }
+
+    /// Takes note that what goes by this path takes another way below, and tells the game: directly, or through a relay.
+    pub fn handle_route(&mut self, path: Path, is_direct: bool) {
+        for slot in self.slots.iter().flatten() {
+            if let Stage::Open(connection) = &slot.stage
+                && connection.path() == path
+                && connection.is_open()
+            {
+                self.inbox.push_event(slot.id, Event::Route { is_direct });
             }
         }
     }
@@ -157,10 +182,10 @@ impl Endpoint {
         match recall {
             Recall::Lost => {
                 options.timeout = self.config.limits.lost_after + self.config.limits.grace;
-                // The way we came may be open again; a stream is not.
-                options.paths.retain(|path| !path.remote.is_stream());
+                // The way we came may be open again; a stream or a tunnel is not.
+                options.paths.retain(|path| !path.remote.is_opened());
                 let path = connection.path();
-                if !path.remote.is_stream() && !options.paths.contains(&path) {
+                if !path.remote.is_opened() && !options.paths.contains(&path) {
                     options.paths.push(path);
                 }
             }

@@ -171,6 +171,16 @@ impl PacketHeader {
 impl<'a> Datagram<'a> {
     /// Takes a datagram apart.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
+        Self::parse_with(bytes, MAX_DATAGRAM)
+    }
+
+    /// Takes a datagram apart that came through a tunnel, where a Hello needs no zeros at its end: nobody there can be made to
+    /// answer somebody else.
+    pub fn parse_from_tunnel(bytes: &'a [u8]) -> Result<Self, ParseError> {
+        Self::parse_with(bytes, 0)
+    }
+
+    fn parse_with(bytes: &'a [u8], least_hello: usize) -> Result<Self, ParseError> {
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
             first if first & !(LONG_NUMBER | ODD_PHASE) == PACKET => {
@@ -195,7 +205,7 @@ impl<'a> Datagram<'a> {
                     sealed: reader.rest(),
                 })
             }
-            HELLO => Self::parse_hello(reader, bytes.len()),
+            HELLO => Self::parse_hello(reader, bytes.len() >= least_hello),
             COOKIE => {
                 let token = reader.u64()?;
                 let cookie = reader.take(COOKIE_LEN)?.try_into().map_err(|_| ParseError::Truncated)?;
@@ -235,12 +245,12 @@ impl<'a> Datagram<'a> {
         }
     }
 
-    fn parse_hello(mut reader: Reader<'a>, datagram_len: usize) -> Result<Self, ParseError> {
+    fn parse_hello(mut reader: Reader<'a>, is_long_enough: bool) -> Result<Self, ParseError> {
         if reader.array()? != MAGIC {
             return Err(ParseError::Invalid);
         }
         let version = reader.u8()?;
-        if datagram_len < MAX_DATAGRAM {
+        if !is_long_enough {
             return Err(ParseError::Truncated);
         }
         if version != PROTOCOL_VERSION {
@@ -269,6 +279,11 @@ impl<'a> Datagram<'a> {
             cookie,
             has_seat: form & 2 != 0,
         })
+    }
+
+    /// Returns the length of a Hello without the zeros at its end.
+    pub const fn hello_len(has_cookie: bool) -> usize {
+        1 + 4 + 1 + 8 + FIRST_NOISE_LEN + 1 + if has_cookie { COOKIE_LEN } else { 0 }
     }
 
     /// Reads the token of a Hello of any protocol version, to address the refusal.

@@ -7,7 +7,7 @@ mod chunk;
 mod datagram;
 mod introduction;
 mod parity;
-mod reader;
+pub(crate) mod reader;
 
 pub use chunk::{Ack, Chunk, MessageChunk, Part};
 pub use datagram::{COOKIE_LEN, Datagram, PacketHeader};
@@ -31,6 +31,10 @@ pub const TAG_LEN: usize = 16;
 /// A message longer than this travels in fragments of exactly this size, the last one excepted. It leaves room for the
 /// headers, an acknowledgement and links whose packets are a little smaller than [`MAX_DATAGRAM`].
 pub const FRAGMENT_SIZE: usize = 1100;
+
+/// The least that a path must carry in one datagram: a whole fragment with its headers, and an acknowledgement beside it that is
+/// not longer than usual.
+pub const MIN_DATAGRAM: usize = FRAGMENT_SIZE + MessageChunk::MAX_HEADER + PacketHeader::MAX_LEN + TAG_LEN + 6;
 
 /// Returns how many fragments a message of this size travels in; 1 if it travels whole.
 pub const fn fragment_count(size: usize) -> usize {

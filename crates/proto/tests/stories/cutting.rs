@@ -345,7 +345,7 @@ impl Cable {
                     );
                 }
                 Event::Disconnected { .. } => panic!("{side:?}: {event:?}\n{}", self.story()),
-                Event::Connected { .. } => (),
+                Event::Connected { .. } | Event::Route { .. } | Event::Room(_) => (),
             }
             assert_eq!(Some(id), self.id(side), "{side:?} is told {event:?}");
             self.events.push((self.now, side, format!("{event:?}")));

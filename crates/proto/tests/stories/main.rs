@@ -20,6 +20,7 @@ mod rates;
 mod refusals;
 mod renewal;
 mod rogue;
+mod tunnels;
 mod vanishing;
 #[allow(dead_code, reason = "the model, tests/model, needs more of it")]
 mod world;

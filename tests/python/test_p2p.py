@@ -1,0 +1,207 @@
+"""Games that reach each other by an id instead of an address, on loopback: directly, and by a relay of one's own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import pytest
+from conftest import wait_for, wait_until
+
+import netplay
+from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST, NETWORK_RESUMED, Network
+
+LISTEN = "play+p2p://?relay=none&addr=127.0.0.1:0"
+
+
+class Relay:
+    """A relay in a process of its own."""
+
+    def __init__(self, *options: str) -> None:
+        words = [sys.executable, "-m", "netplay", "relay", "--host", "127.0.0.1", *options]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        first = self._line()
+        self.url = re.findall(r"relay=(\S+)", first)[0]
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def _read(self) -> None:
+        while line := self._line():
+            self.lines.append(line)
+
+    def says(self, word: str) -> None:
+        wait_until(lambda: any(word in line for line in self.lines), word)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+
+@pytest.fixture
+def relays() -> Iterator[Callable[..., Relay]]:
+    made: list[Relay] = []
+
+    def make(*options: str) -> Relay:
+        made.append(Relay(*options))
+        return made[-1]
+
+    yield make
+    for relay in made:
+        relay.process.kill()
+        relay.process.wait()
+
+
+def test_an_id_and_an_address_are_enough(networks: Callable[[], Network]) -> None:
+    server, client = networks(), networks()
+    listener = server.listen(LISTEN, name="Server")
+    assert listener.transports == ("p2p",)
+    assert re.fullmatch(r"play\+p2p://[a-z0-9]{52}\?relay=none&addr=127\.0\.0\.1:\d+", listener.url)
+    peer = client.connect(f"{listener.addresses[0]}#k={listener.key}", name="Ada")
+    [event] = wait_for(server, NETWORK_CONNECTED)
+    assert event.peer.name == "Ada"
+    assert event.peer.url.startswith("play+p2p://")
+    wait_for(client, NETWORK_CONNECTED)
+    peer.send({"x": 1.5})
+    assert [event.data for event in wait_for(server, NETWORK_DATA_IN)] == [{"x": 1.5}]
+    stats = peer.stats()
+    assert (stats["transport"], stats["route"], stats["encrypted"]) == ("p2p", "direct", True)
+    assert stats["address"].startswith("127.0.0.1:")
+
+
+def test_what_has_no_route_says_so(networks: Callable[[], Network]) -> None:
+    client = networks()
+    assert client.connect("local://p2p-nobody").stats()["route"] is None
+    with pytest.raises(ValueError, match="relay"):
+        client.connect("play://127.0.0.1:1", relay="none")
+    with pytest.raises(ValueError, match="relay=nonsense"):
+        client.listen("play+p2p://", relay="nonsense")
+    with pytest.raises(netplay.BadURL, match="endpoint id"):
+        client.connect("play+p2p://somebody")
+
+
+def test_a_guest_needs_only_an_id_and_a_relay(relays: Callable[..., Relay], networks: Callable[[], Network]) -> None:
+    relay = relays("--port", "0")
+    server, client = networks(), networks()
+    listener = server.listen("play+p2p://", relay=relay.url)
+    assert listener.url.endswith(f"?relay={quote(relay.url, safe='')}")
+    relay.says("came, 1 here")
+    peer = client.connect(listener.url)
+    wait_for(client, NETWORK_CONNECTED)
+    relay.says("came, 2 here")
+    peer.send("hello")
+    assert [event.data for event in wait_for(server, NETWORK_DATA_IN)] == ["hello"]
+    # Both are on this machine, so there is a direct way, found sooner or later.
+    wait_until(lambda: client.get(0.05) is not None and peer.stats()["route"] == "direct", "a direct way")
+    client.close()
+    relay.says("went, 1 here")
+    assert relay.end() == 0
+
+
+def test_a_relay_that_dies_and_comes_back_is_used_again(
+    relays: Callable[..., Relay], networks: Callable[[], Network]
+) -> None:
+    relay = relays("--port", "0")
+    server, client, late = networks(), networks(), networks()
+    listener = server.listen("play+p2p://", relay=relay.url)
+    peer = client.connect(listener.url)
+    wait_for(client, NETWORK_CONNECTED)
+    wait_until(lambda: client.get(0.02) is not None and peer.stats()["route"] == "direct", "a direct way")
+    relay.process.kill()
+    relay.process.wait()
+    for number in range(100):
+        peer.send(number)
+        time.sleep(0.01)
+    assert [event.data for event in wait_for(server, NETWORK_DATA_IN, 100)] == list(range(100))
+    again = relays("--port", relay.url.rsplit(":", 1)[1])
+    again.says("came")
+    late.connect(listener.url, timeout=20)
+    wait_for(late, NETWORK_CONNECTED)
+
+
+def test_nobody_by_that_id_is_no_answer(relays: Callable[..., Relay], networks: Callable[[], Network]) -> None:
+    relay = relays("--port", "0")
+    server, client = networks(), networks()
+    url = server.listen(LISTEN).url.split("?", maxsplit=1)[0]
+    client.connect(url, relay=relay.url, timeout=1.5)
+    [event] = wait_for(client, NETWORK_DISCONNECTED)
+    assert event.reason == "no answer"
+
+
+def test_a_relay_that_answers_with_garbage_is_no_answer(networks: Callable[[], Network]) -> None:
+    client, server = networks(), networks()
+    with socket.create_server(("127.0.0.1", 0)) as liar:
+
+        def lie() -> None:
+            while True:
+                try:
+                    line, _ = liar.accept()
+                except OSError:
+                    return
+                with line:
+                    line.recv(4096)
+                    line.sendall(
+                        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n" + bytes(range(256)) * 64
+                    )
+
+        threading.Thread(target=lie, daemon=True).start()
+        relay = f"http://127.0.0.1:{liar.getsockname()[1]}"
+        listener = server.listen("play+p2p://", relay=relay)
+        client.connect(listener.url, timeout=2.0)
+        [event] = wait_for(client, NETWORK_DISCONNECTED)
+        assert event.reason == "no answer"
+        # Neither side is worse for it.
+        listener = server.listen(LISTEN)
+        client.connect(listener.url)
+        wait_for(client, NETWORK_CONNECTED)
+
+
+def test_a_relay_has_limits_numbers_and_an_end(relays: Callable[..., Relay], networks: Callable[[], Network]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        metrics = probe.getsockname()[1]
+    relay = relays("--port", "0", "--max-clients", "1", "--client-rate", "100000", "--metrics-port", str(metrics))
+    networks().listen("play+p2p://", relay=relay.url)
+    relay.says("came, 1 here")
+    networks().listen("play+p2p://", relay=relay.url)
+    relay.says("refused: full")
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics") as answer:
+        assert "relayserver_accepts_total" in answer.read().decode()
+    assert relay.end(signal.SIGINT) == 0
+    relay.says("ended")
+
+
+def test_a_tunnel_keeps_a_seat(networks: Callable[[], Network], relays: Callable[..., Relay]) -> None:
+    """A guest whose process is stopped for a while is lost, and comes back by another tunnel, nothing missing."""
+    server = networks()
+    listener = server.listen(LISTEN, grace=20)
+    program = f"""
+import netplay, time
+with netplay.Network() as network:
+    peer = network.connect({listener.url!r}, grace=20)
+    for number in range(600):
+        peer.send(number)
+        network.get(0.01)
+    network.get(10.0)
+"""
+    with subprocess.Popen([sys.executable, "-c", program]) as guest:
+        try:
+            wait_for(server, NETWORK_DATA_IN, 100)
+            guest.send_signal(signal.SIGSTOP)
+            wait_for(server, NETWORK_LOST)
+            guest.send_signal(signal.SIGCONT)
+            wait_for(server, NETWORK_RESUMED)
+            rest = wait_for(server, NETWORK_DATA_IN, 500)
+            assert [event.data for event in rest][-1] == 599
+        finally:
+            guest.kill()
