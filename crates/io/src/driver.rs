@@ -79,6 +79,7 @@ pub(crate) struct Peer {
 }
 
 /// How a peer's messages go out.
+#[allow(clippy::large_enum_variant, reason = "the large one is there while a name is looked up or a key is made")]
 pub(crate) enum Line {
     /// The connection has begun.
     Connection(ConnectionId),
