@@ -31,7 +31,8 @@ class Relay:
         self.lines: list[str] = []
         first = self._line()
         self.url = re.findall(r"relay=(\S+)", first)[0]
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _line(self) -> str:
         assert self.process.stdout is not None
@@ -61,6 +62,9 @@ def relays() -> Iterator[Callable[..., Relay]]:
     for relay in made:
         relay.process.kill()
         relay.process.wait()
+        relay.reader.join()
+        assert relay.process.stdout is not None
+        relay.process.stdout.close()
 
 
 def test_an_id_and_an_address_are_enough(networks: Callable[[], Network]) -> None:

@@ -81,7 +81,7 @@ pub(crate) enum Line {
     /// The call waits for its key to be made from the password, and the messages wait with it.
     Waiting {
         connect: Box<Connect>,
-        place: Place,
+        place: Box<Place>,
         messages: Vec<Message>,
         bytes: usize,
     },

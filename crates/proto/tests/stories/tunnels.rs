@@ -167,7 +167,10 @@ fn messages_of_every_size_fit_through_the_narrowest_tunnel() {
     for texts in &tunnel.texts {
         let lens: Vec<usize> = texts.iter().map(Vec::len).collect();
         assert_eq!(lens.iter().filter(|len| **len == 5_000).count(), 1, "{lens:?}");
-        assert_eq!(lens.iter().copied().filter(|len| *len != 5_000).collect::<Vec<_>>(), sizes);
+        assert_eq!(
+            lens.iter().copied().filter(|len| *len != 5_000).collect::<Vec<_>>(),
+            sizes
+        );
     }
     assert_eq!(tunnel.misfits, 0);
     assert_eq!(tunnel.others, Vec::<String>::new());
@@ -218,7 +221,11 @@ fn a_client_whose_tunnel_has_ended_opens_another_and_keeps_its_seat() {
     for texts in &tunnel.texts {
         assert_eq!(texts.len(), 500);
     }
-    assert!(!tunnel.others.iter().any(|event| event.contains("Disconnected")), "{:?}", tunnel.others);
+    assert!(
+        !tunnel.others.iter().any(|event| event.contains("Disconnected")),
+        "{:?}",
+        tunnel.others
+    );
 }
 
 #[test]
