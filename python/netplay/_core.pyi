@@ -18,10 +18,12 @@ __all__ = [
     "_Watcher",
     "__version__",
     "_answer_event",
+    "_fold",
     "_generate_key",
     "_measure",
     "_question_event",
     "_remote_event",
+    "_table",
 ]
 
 __version__: Final[str]
@@ -185,7 +187,7 @@ class Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-@final
+@disjoint_base
 class Event:
     @property
     def what(self) -> What: ...
@@ -241,6 +243,8 @@ def _remote_event(event: Event, number: int, name: str, data: dict[str, Any]) ->
 def _answer_event(peer: Peer, channel: int, token: int, data: object, reason: str) -> Event: ...
 def _generate_key() -> bytes: ...
 def _measure(data: bytes) -> int: ...
+def _fold(data: bytes) -> bytes: ...
+def _table(payload: bytes, decode: Callable[[bytes], list[Any]]) -> list[dict[Any, Any]]: ...
 
 @final
 class Relay:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from . import _codec, _core, _kinds, _messages, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
 from ._core import Event, Listener, Peer
-from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST
+from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST, NETWORK_RESUMED
 from ._strikes import Strikes, Unbearable
 from ._tickets import Ticket
 
@@ -546,8 +546,8 @@ class Network(_core.Network):
         """Sets what one message that is sent or arrives may be; what is not given has its default again.
 
         With the defaults one message takes less than a hundred megabytes, whatever is in it. A peer that sends more
-        than this, or what cannot be read at all, is closed with the reason "bad data". Typed messages are held against
-        the defaults when they are sent.
+        than this, or what cannot be read at all, is closed with the reason "bad data". What this network sends is held
+        against the same: plain values, questions, and the fields of typed messages and events that are not compact.
 
         Args:
             depth: How many lists, dicts and so on may be inside each other, 1 to 100. A tuple or set counts two.
@@ -714,9 +714,13 @@ class Network(_core.Network):
         """Gives up the questions that nobody will answer any more, now that this has happened."""
         if event.what is NETWORK_DISCONNECTED:
             return self._questions.take_disconnected(event.peer)
+        if event.what is NETWORK_RESUMED:
+            return self._questions.handle_resumed(event.peer, is_restarted=event.reason == "restarted")
         was_met = event.what is NETWORK_LOST or (event.what is NETWORK_CONNECTED and event.peer in self._met)
         if was_met and event.reason == "restarted":
             return self._questions.take_disconnected(event.peer, is_gone=False)
+        if event.what is NETWORK_LOST:
+            self._questions.handle_lost(event.peer)
         return []
 
     def _opened(self, event: Event) -> Event | None:

@@ -163,6 +163,8 @@ pub enum Event {
     Resumed {
         /// How long nothing had been heard.
         after: Duration,
+        /// It is another run of the same program: it has the seat and knows nothing of what was.
+        is_restarted: bool,
     },
     /// The connection ended, or could not be made. The last event of a connection.
     Disconnected {
