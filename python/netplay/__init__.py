@@ -34,6 +34,7 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_remote` | events that travel from one pygame queue to another |
 | `_ask` | questions and answers |
 | `_strikes` | how much nonsense a peer may send |
+| `_lan` | `Game`, `Finder`: games on the local network |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_netgraph` | `NetGraph`: how the connection is doing, drawn over the game |
 | `_pygame` | the bridge to pygame's queue |
@@ -63,12 +64,15 @@ from ._events import (
     NETWORK_DATA_IN,
     NETWORK_DISCONNECTED,
     NETWORK_EVENT,
+    NETWORK_FOUND,
+    NETWORK_GONE,
     NETWORK_LOST,
     NETWORK_RESUMED,
     NETWORK_ROUTE,
     NETWORK_WAKE,
     What,
 )
+from ._lan import Finder, Game
 from ._messages import message
 from ._netgraph import NetGraph
 from ._network import Network
@@ -82,6 +86,8 @@ __all__ = [
     "NETWORK_DATA_IN",
     "NETWORK_DISCONNECTED",
     "NETWORK_EVENT",
+    "NETWORK_FOUND",
+    "NETWORK_GONE",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_ROUTE",
@@ -90,8 +96,10 @@ __all__ = [
     "BadURL",
     "Error",
     "Event",
+    "Finder",
     "Flags",
     "Float",
+    "Game",
     "Int",
     "Limit",
     "ListenFailed",
@@ -113,6 +121,7 @@ __all__ = [
     "close",
     "connect",
     "event_type",
+    "find",
     "forget",
     "get",
     "limit",
@@ -132,6 +141,7 @@ _default = Network()
 listen = _default.listen
 connect = _default.connect
 send = _default.send
+find = _default.find
 recv = _default.recv
 poll = _default.poll
 get = _default.get

@@ -20,6 +20,8 @@ __all__ = [
     "NETWORK_DATA_IN",
     "NETWORK_DISCONNECTED",
     "NETWORK_EVENT",
+    "NETWORK_FOUND",
+    "NETWORK_GONE",
     "NETWORK_LOST",
     "NETWORK_RESUMED",
     "NETWORK_ROUTE",
@@ -55,7 +57,11 @@ class What(enum.IntEnum):
     """
     NETWORK_ANSWER = 7
     """What came of `peer.ask()`: `peer`, `channel`, `token`, `data`, `reason` ("" when it was answered)."""
-    NETWORK_ROUTE = 8
+    NETWORK_FOUND = 8
+    """A game that `find()` looks for is on the local network, or what it says of itself has changed: `game`."""
+    NETWORK_GONE = 9
+    """Such a game is there no more: `game`."""
+    NETWORK_ROUTE = 10
     """What is sent to a `play+p2p://` peer takes another way from now on: `peer`, `route`, "direct" or "relayed"."""
 
     def __str__(self) -> str:
@@ -71,4 +77,6 @@ NETWORK_RESUMED: Final = What.NETWORK_RESUMED
 NETWORK_DISCONNECTED: Final = What.NETWORK_DISCONNECTED
 NETWORK_EVENT: Final = What.NETWORK_EVENT
 NETWORK_ANSWER: Final = What.NETWORK_ANSWER
+NETWORK_FOUND: Final = What.NETWORK_FOUND
+NETWORK_GONE: Final = What.NETWORK_GONE
 NETWORK_ROUTE: Final = What.NETWORK_ROUTE

@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from . import _codec, _core, _kinds, _messages, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
 from ._core import Event, Listener, Peer
-from ._events import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST, NETWORK_RESUMED
+from ._events import (
+    NETWORK_CONNECTED,
+    NETWORK_DATA_IN,
+    NETWORK_DISCONNECTED,
+    NETWORK_FOUND,
+    NETWORK_GONE,
+    NETWORK_LOST,
+    NETWORK_RESUMED,
+)
+from ._lan import Finder
 from ._strikes import Strikes, Unbearable
 from ._tickets import Ticket
 
@@ -96,6 +105,7 @@ class Network(_core.Network):
         self._listener_callbacks: dict[int, Callbacks] = {}
         self._peer_callbacks: dict[int, Callbacks] = {}
         self._tickets: dict[int, Ticket] = {}
+        self._finders: dict[int, Finder] = {}
         self._met: weakref.WeakSet[Peer] = weakref.WeakSet()  # those that were connected
         self._pending: deque[Event] = deque()  # taken, and nobody was called for them yet
         self._ready: list[Event] = []  # only to be handed out
@@ -120,6 +130,8 @@ class Network(_core.Network):
         grace: float = 30.0,
         transports: Iterable[str] | None = None,
         certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
+        advertise: str | None = None,
+        title: str = "",
         relay: str | None = None,
     ) -> Listener:
         """Accepts peers from now on. Each that comes is a NETWORK_CONNECTED event.
@@ -159,6 +171,12 @@ class Network(_core.Network):
             certificate: Two PEM files for `play+wss://`: a certificate, with those that vouch for it behind it, and its
                 key. None for one that is made from our own key and vouches for itself: `listener.certificate` is what
                 `#cert=` in a URL pins.
+            advertise: The name of the game's app: announces the listener on the local network, so that `find()` with
+                the same name finds it, and says its title, how many players are in it, and whether a password is
+                needed. 1 to 32 of a to z, 0 to 9, - and _. None announces nothing. One that listens on loopback alone
+                is found on this machine alone.
+            title: What players see in their menus; 1 to 64 bytes of UTF-8. Where it is "", `name` takes its place, or
+                else the name of this machine. `listener.title = ...` changes it later.
             relay: For `play+p2p://`: the URL of the relay that helps where no direct way is found, such as one's own by
                 `python -m netplay relay`; then nobody else is asked. "none" for no relay at all, where the way is
                 direct. None for what the URL says by `?relay=`, or else the public relays and lookup of iroh, run by
@@ -173,8 +191,9 @@ class Network(_core.Network):
             NetworkFailed: The operating system gave no thread or socket.
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
-                already; `certificate` or `relay` cannot be used; or one of these is given for what has no such thing
-                (`tcp://` and the like).
+                already; `certificate` or `relay` cannot be used; `advertise` or `title` is not as above, or nobody on
+                the network could come by the URL; or one of these is given for what has no such thing (`tcp://` and
+                the like).
 
         Example:
             >>> import netplay
@@ -184,6 +203,8 @@ class Network(_core.Network):
             True
         """
         _warn_of_no_secrets(url)
+        if title and advertise is None:
+            raise ValueError(f"title is {title!r}, but without advertise= nobody sees it")
         listener = self._listen(
             url,
             name=name,
@@ -197,6 +218,7 @@ class Network(_core.Network):
             grace=_not_negative(grace, "grace"),
             transports=None if transports is None else _words(transports),
             certificate=certificate,
+            advertise=None if advertise is None else (advertise, title),
             relay=relay,
             secret_key=_trust.identity(),
         )
@@ -224,7 +246,9 @@ class Network(_core.Network):
         What is sent reliably meanwhile waits for the connection.
 
         Args:
-            url: Whom: `play://host:port` or `local://name`. `play://` goes by UDP, else by TCP, else by WebSocket;
+            url: Whom: `play://host:port` or `local://name`; `lan://app` for the first game of that app that is seen on
+                the local network, one with a free place if there is one, and `lan://app/title` for that game; both are
+                safe from impostors of the one who announced it. `play://` goes by UDP, else by TCP, else by WebSocket;
                 `play+udp://`, `play+tcp://`, `play+ws://` (WebSocket) and `play+wss://` (WebSocket under TLS) by that
                 alone; `peer.stats()["transport"]` tells which it is. `#k=` and a key pins the server's public key,
                 `#cert=` its certificate for `play+wss://`: a SHA-256, as `listener.certificate` gives it.
@@ -237,7 +261,8 @@ class Network(_core.Network):
             name: Our name, told to the other side; at most 64 bytes of UTF-8.
             version: The game's version; the other side refuses another than its own. At most 64 bytes of UTF-8.
             password: The other side's password.
-            timeout: How many seconds to go on asking; a server that is started meanwhile is found.
+            timeout: How many seconds to go on asking; a server that is started meanwhile is found, and so
+                is a game of `lan://`; if none is, the reason is "no such game".
             send_rate: As for `listen()`.
             copies: As for `listen()`.
             grace: How many seconds to go on trying when the link breaks, by every transport that the URL allows:
@@ -284,6 +309,38 @@ class Network(_core.Network):
         if ticket is not None:
             self._tickets[peer.id] = ticket
         return peer
+
+    def find(self, app: str) -> Finder:
+        """Starts to look for games on the local network that were announced by `listen(advertise=app)`.
+
+        Each that is found is a NETWORK_FOUND event, and one more whenever its title or the number of its players has
+        changed, with the same `game.id`; when it is there no more, a NETWORK_GONE. So `menu[e.game.id] = e.game` and
+        `del menu[e.game.id]` are all that a menu needs, or `finder.games`. It takes a second at most to see a game, and
+        six until one is gone whose machine has crashed. At most 256 games of each way of finding them are kept.
+
+        Args:
+            app: The name of the app, 1 to 32 of a to z, 0 to 9, - and _.
+
+        Returns:
+            The finder. Close it when the menu is left; it is a context manager too.
+
+        Raises:
+            ValueError: The name is not as above.
+            NetworkFailed: The operating system gave no thread or socket.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as server, netplay.Network() as client:
+            ...     url = "play://127.0.0.1:0"
+            ...     _ = server.listen(url, advertise="docs-find", title="Ada's table", max_peers=4)
+            ...     finder = client.find("docs-find")
+            ...     event = client.get(timeout=5)[0]
+            ...     print(event.what, event.game.title, f"{event.game.players}/{event.game.max_peers}")
+            NETWORK_FOUND Ada's table 0/4
+        """
+        finder = Finder(self, app, self._find(app))
+        self._finders[finder._number] = finder
+        return finder
 
     def _connect_for_now(self, url: str) -> Peer:
         """Connects because something was sent to a URL; the connection is closed again when nothing passes."""
@@ -592,7 +649,8 @@ class Network(_core.Network):
         """Returns what this network counts.
 
         Returns:
-            A dict: "events_waiting", "bans", "closed_for_bad_data" (peers, since the first listen or connect),
+            A dict: "events_waiting", "bans", "games_refused" (answers of the local network that could not be believed,
+            or were too many), "closed_for_bad_data" (peers, since the first listen or connect),
             "messages_refused" (of a type that this side does not have, or not so), "events_refused" (remote events of a
             type unknown or not let in), "events_blocked" (those let in, and left out because the game blocks their
             type), "questions_open", "answers_unexpected" (to a question given up, or never asked), and "polls_blocked"
@@ -656,6 +714,7 @@ class Network(_core.Network):
             else:
                 ticket.tear()
         self._tickets.clear()
+        self._finders.clear()
         self._pending.clear()
         self._ready.clear()
         self._questions.clear()
@@ -695,6 +754,12 @@ class Network(_core.Network):
                         if answer is not None:
                             event.reply(answer)
                         continue
+                elif event.what is NETWORK_FOUND or event.what is NETWORK_GONE:
+                    finder = self._finders.get(event._finder)
+                    if finder is not None:  # else it was closed meanwhile
+                        finder._handle(event)
+                        out.append(event)
+                    continue
                 elif self._questions:
                     unanswered = self._unanswered(event)
                     if unanswered:

@@ -262,8 +262,10 @@ def listen_more(urls: list[str]) -> None:
 
     def patched(self: netplay.Network, url: str = "play://*:5000", **options: Any) -> netplay.Listener:
         listener = listen(self, url, **options)
+        # One game is announced once.
+        others = {name: value for name, value in options.items() if name not in ("advertise", "title")}
         while urls and not url.startswith("local://"):
-            listen(self, urls.pop(), **options)
+            listen(self, urls.pop(), **others)
         return listener
 
     replace(netplay, "listen", patched)

@@ -133,7 +133,7 @@ class Ticket:
 def _server(url: str) -> str:
     """Returns the part of a URL that says which server it is."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
 if sys.platform == "win32":

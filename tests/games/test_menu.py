@@ -1,18 +1,21 @@
 # ruff: noqa: D103 (the names of tests are their sentences)
-"""The command line and the menu that the games share, without a network."""
+"""The command line and the menu that the games share."""
 
 import argparse
+import contextlib
 import itertools
 import os
 import subprocess
 import sys
+import time
 
 import pygame
 import pytest
 
 import netplay as net
 from netplay.examples import _game, comets, lines
-from netplay.examples._game import Menu, Row
+from netplay.examples._comets_messages import VERSION
+from netplay.examples._game import Menu, Row, Search
 
 SIZE = (960, 540)
 
@@ -148,7 +151,7 @@ def test_games_on_the_local_network_and_room_codes_are_in_the_menu(
 
 
 def test_running_it_puts_the_choice_into_the_arguments(screen: pygame.Surface) -> None:
-    menu, args = Menu("A game", "fun", "keys"), parsed("--name", "Ada")
+    menu, args = Menu("Game", "fun", "keys"), parsed("--name", "Ada")
     pygame.event.clear()
     pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_RETURN))
     assert menu.run(screen, args)
@@ -198,3 +201,24 @@ def test_a_server_without_a_window_says_in_a_line_that_its_port_is_taken(game: s
     assert result.returncode == 1
     assert url.rpartition(":")[2] in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
+
+
+def test_a_game_that_is_hosted_on_this_machine_is_seen_and_joined(screen: pygame.Surface) -> None:
+    args = parsed("--name", "Ada")
+    args.mode, args.url = "host", "play://127.0.0.1:0"
+    hosted = comets.Hosted(args)
+    with Search("comets") as search, contextlib.closing(hosted.network):
+        deadline = time.monotonic() + 5
+        port = hosted.address.rpartition(":")[2]  # others on this machine may play, too
+        found: list[tuple[str, str]] = []
+        while not found and time.monotonic() < deadline:
+            hosted.update(0.05)
+            found = [game for game in search.games() if f":{port}#" in game[1]]
+        [(label, url)] = found
+        assert label.startswith("Ada (0/16 on ")
+        with net.Network() as guest:
+            peer = guest.connect(url, name="Bob", version=VERSION)
+            while peer.state == "connecting" and time.monotonic() < deadline:
+                hosted.update(0.05)
+                guest.get()
+            assert peer.state == "connected"

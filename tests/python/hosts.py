@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HOME, AWAY, MOVED = "198.18.7.1", "198.18.7.2", "198.18.7.3"
@@ -30,6 +31,14 @@ class Hosts:
     def delete(self) -> None:
         for name in self.names:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+    def settle(self) -> None:
+        """Waits until the addresses that the hosts gave themselves (IPv6) are known to be nobody else's."""
+        until = time.monotonic() + 10
+        while any(output("-n", name, "-6", "address", "show", "tentative") for name in self.names):
+            if time.monotonic() > until:
+                raise OSError("the addresses do not settle")
+            time.sleep(0.1)
 
     def pull(self, place: int) -> None:
         """Pulls the cable out of one host."""
@@ -57,7 +66,7 @@ class Hosts:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "NETPLAY_DATA_DIR": str(folder / str(place))},
+            env={**os.environ, "NETPLAY_DATA_DIR": str(folder / str(place)), "NETPLAY_LAN": "network"},
         )
 
 
@@ -65,6 +74,10 @@ def ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+def output(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def line(process: subprocess.Popen[str]) -> str:

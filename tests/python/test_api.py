@@ -118,5 +118,7 @@ def test_events_peers_and_listeners_are_frozen(pair: Pair) -> None:
     event = only(wait_for(pair.server, netplay.NETWORK_DATA_IN))
     for thing in (event, pair.to_client, pair.listener):
         for name in [*public(type(thing)), "anything"]:
+            if name == "title":  # of a listener: it may change
+                continue
             with pytest.raises(AttributeError):
                 setattr(thing, name, None)

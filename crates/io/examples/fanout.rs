@@ -180,6 +180,7 @@ fn serve(clients: usize, seconds: usize) -> Fallible<Outcome> {
         certificate: None,
         relay: None,
         p2p_secret: None,
+        advertise: None,
     };
     let url = server.listen("play://127.0.0.1:0", options)?.url;
     let mut crowd = Crowd::start("netplay", url.trim_start_matches("play://"), clients, seconds)?;

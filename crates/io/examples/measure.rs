@@ -28,6 +28,7 @@ fn listen(network: &Network, url: &str) -> Result<String, Box<dyn std::error::Er
         certificate: None,
         relay: None,
         p2p_secret: None,
+        advertise: None,
     };
     Ok(network.listen(url, options)?.url)
 }

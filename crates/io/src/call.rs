@@ -3,12 +3,14 @@
 //! A part of the [`Driver`]. It must not know how names are resolved or keys made; it is told.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use netplay_proto::{Address, Connect, EndpointConfig, Identity, Key, Limits, Path, Reason, Timestamp};
 
 use crate::driver::{Driver, Line, Peer, PeerUrl, SlotId};
 use crate::error::Error;
 use crate::keys::generate_key;
+use crate::lan::Game;
 use crate::local::{LocalPort, Rouse};
 use crate::p2p::{Port, Terms};
 use crate::places::Place;
@@ -106,6 +108,22 @@ impl Driver {
         for message in messages {
             // What can be wrong with a message was said when it was accepted; a queue that is too full ends the connection.
             self.contained(slot, |slot| slot.endpoint.send(now, connection, &message).ok());
+        }
+    }
+
+    /// Lets a call begin of a game that was looked for: where it is, who it must be, and how long to try.
+    pub(crate) fn game_found(&mut self, now: Timestamp, id: PeerId, game: &Game, left: Duration, psk: Option<Key>) {
+        if let Some(Peer {
+            line: Line::Waiting { connect, place, .. },
+            ..
+        }) = self.peers.get_mut(&id)
+        {
+            connect.pinned_key = connect.pinned_key.or(game.key);
+            connect.transports = game.callable();
+            connect.timeout = left;
+            place.addresses.clone_from(&game.addresses);
+            place.host = game.addresses[0].ip().to_string();
+            self.key_made(now, id, psk);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::fleeting::Fleeting;
 use crate::foreign::courier::Courier;
 use crate::foreign::{Foreign, GuestId, Watch};
 use crate::keys::generate_key;
+use crate::lan::Sightings;
 use crate::places::Place;
 use crate::slot::{Look, Next, Slot};
 use crate::socket::Socket;
@@ -57,6 +58,8 @@ pub(crate) struct Driver {
     pub(crate) recipients: Vec<(PeerId, Option<(SlotId, ConnectionId)>)>,
     /// The game has sent something since this was taken back.
     pub(crate) has_sent: bool,
+    /// Games on the local network, as they are seen.
+    pub(crate) sightings: Sightings,
     /// When the first reliable message after the last drive was sent. Somebody drives within milliseconds of it.
     pub(crate) sent_at: Option<Timestamp>,
 }
@@ -140,6 +143,7 @@ impl Driver {
     /// Returns how many events wait.
     pub(crate) fn events_waiting(&self) -> usize {
         self.own_events.len()
+            + self.sightings.waiting()
             + self
                 .slots
                 .values()
@@ -422,6 +426,7 @@ impl Driver {
         self.foreign.clear();
         self.courier = Courier::default();
         self.fleeting.clear();
+        self.sightings.clear();
         self.peers.clear();
         self.own_events.clear();
         self.sockets_version += 1;
@@ -490,6 +495,12 @@ impl Driver {
             sockets: slot.stats(),
             streams: slot.streams().map_or(0, Streams::len),
         })
+    }
+
+    /// Returns how many have come in by a listener and are still connected, whether or not the game has looked; None if it is closed.
+    pub(crate) fn players(&self, listener: ListenerId) -> Option<usize> {
+        let is_it = |slot: &&Slot| slot.listener == Some(listener) && !slot.is_closing;
+        Some(self.slots.values().find(is_it)?.endpoint.established().count())
     }
 
     /// Counts up with every change of what [`sockets`](Self::sockets) returns.

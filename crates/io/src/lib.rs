@@ -19,6 +19,7 @@
 //! | `stream`, `framing`, `web`, `tls` | one stream, and what is spoken on it |
 //! | `p2p` | tunnels through routers, by iroh |
 //! | `batch`, `trains` | datagrams on their way out together, and several in one call |
+//! | [`lan`] | games on the local network: announcing them, finding them |
 //! | `foreign` | peers that do not speak netplay: bare datagrams, bare streams, ENet |
 //! | `fleeting` | peers that are closed when nothing passes |
 //! | `resolve`, `interfaces` | addresses of others, and our own |
@@ -33,6 +34,7 @@ mod foreign;
 mod framing;
 mod interfaces;
 pub mod keys;
+pub mod lan;
 mod leisure;
 mod local;
 pub mod network;

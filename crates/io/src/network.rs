@@ -1,7 +1,8 @@
 //! The handle a game holds: everything it can ask of its network. It must not know Python.
 
+use std::net::SocketAddr;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use netplay_proto::{Accept, Ban, Connect, Key, Message, Reason, Transport};
@@ -13,6 +14,7 @@ use crate::error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
 use crate::foreign::courier::Courier;
 use crate::interfaces::reachable_addresses;
 use crate::keys::{generate_key, psk_from_password};
+use crate::lan::{self, Advert, Advertise, FinderId, Scope, Scout, Sighting};
 use crate::local::LocalPort;
 use crate::p2p::{self, Contact, Port, Relays, Terms};
 use crate::places;
@@ -45,21 +47,40 @@ struct Inner {
     shared: Arc<Shared>,
     /// Where work that blocks can be given to, once the I/O thread runs.
     runtime: Mutex<Option<Handle>>,
+    /// Where games are looked for and announced, and by whom once somebody does.
+    scope: Scope,
+    scout: Mutex<Option<Scout>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.stop_scout();
         self.shared.close(Duration::ZERO);
+    }
+}
+
+impl Inner {
+    /// Says goodbye on the local network.
+    fn stop_scout(&self) {
+        let scout = self.scout.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(scout);
     }
 }
 
 impl Network {
     /// Makes a network with nothing in it. Starts no thread and opens no socket yet.
     pub fn new() -> Self {
+        Self::within(Scope::Network)
+    }
+
+    /// Makes one that looks for games, and announces them, no farther than this.
+    pub fn within(scope: Scope) -> Self {
         Self {
             inner: Arc::new(Inner {
                 shared: Shared::new(),
                 runtime: Mutex::default(),
+                scope,
+                scout: Mutex::default(),
             }),
         }
     }
@@ -83,6 +104,9 @@ impl Network {
         if options.max_peers == 0 {
             return Err(Error::Option("max_peers is 0, it must be at least 1".to_owned()));
         }
+        if let Some(advertise) = &options.advertise {
+            check_advertise(url, &parsed, advertise)?;
+        }
         if parsed.scheme.is_foreign() {
             return self.listen_foreign(url, &parsed, &options);
         }
@@ -97,6 +121,22 @@ impl Network {
         check_relay(&parsed, options.relay.as_deref())?;
         let own_id = options.p2p_secret;
         let own_id = own_id.map_or_else(generate_key, Ok)?;
+        let notice = options.advertise.as_ref().map(|advertise| {
+            let titles = [&advertise.title, &options.name];
+            let title = titles.into_iter().find(|title| lan::check_title(title).is_ok());
+            lan::Notice {
+                id: String::new(),
+                app: advertise.app.clone(),
+                title: title.cloned().unwrap_or_else(lan::host_name),
+                players: 0,
+                max_peers: u32::try_from(options.max_peers)
+                    .unwrap_or(u32::MAX)
+                    .min(lan::MAX_PLAYERS),
+                needs_password: options.password.is_some(),
+                transports: Vec::new(),
+                key: Some(options.identity.public_key()),
+            }
+        });
         let accept = Accept {
             name: options.name,
             version: options.version,
@@ -128,8 +168,16 @@ impl Network {
         )?;
         drop(driver);
         self.inner.shared.rouse();
+        let title = notice.as_ref().map(|notice| notice.title.clone());
+        if let Some(mut notice) = notice {
+            notice.id = lan::new_id()?;
+            notice.transports.clone_from(&doors.transports);
+            let bound = doors.bound;
+            self.tell_scout(lan::Command::Advertise(id, Box::new(Advert { notice, bound })))?;
+        }
         Ok(ListenerInfo {
             id,
+            title,
             url: match &parsed.place {
                 Place::P2p { .. } => doors.addresses.concat(),
                 _ => parsed.with_port(doors.port),
@@ -189,7 +237,8 @@ impl Network {
         place.contact = contact;
         let mut driver = self.open_driver()?;
         let now = shared.now();
-        let is_key_made = options.password.is_none();
+        let is_sought = matches!(parsed.place, Place::Lan { .. });
+        let is_key_made = options.password.is_none() && !is_sought;
         let peer = if parsed.scheme.is_foreign() {
             foreign::call(&mut driver, now, url, &parsed, options.timeout, &options.limits)?
         } else {
@@ -208,7 +257,19 @@ impl Network {
         }
         shared.publish(&driver);
         drop(driver);
-        if !is_key_made || name.is_some() {
+        if let Place::Lan { app, title } = parsed.place {
+            let (key, password) = (parsed.pinned_key, options.password);
+            let until = Instant::now().checked_add(options.timeout);
+            let call = lan::Call {
+                peer,
+                app,
+                title,
+                key,
+                password,
+                until,
+            };
+            self.tell_scout(lan::Command::Call(Box::new(call)))?;
+        } else if !is_key_made || name.is_some() {
             let lookup = Lookup {
                 peer,
                 password: options.password,
@@ -399,12 +460,55 @@ impl Network {
 
     /// Says goodbye to a listener's peers and closes it. Returns false if it is closed already.
     pub fn close_listener(&self, listener: ListenerId) -> bool {
+        self.tell_running_scout(lan::Command::Withdraw(listener));
         self.change(|driver, now| driver.close_listener(now, listener))
     }
 
     /// Returns the numbers of a listener, None if it is closed.
     pub fn listener_stats(&self, listener: ListenerId) -> Option<ListenerStats> {
         self.inner.shared.lock().listener_stats(listener)
+    }
+
+    /// Starts to look for games of an app on the local network; what is seen is told by [`take_sightings`](Self::take_sightings).
+    pub fn find(&self, app: &str) -> Result<FinderId, Error> {
+        lan::check_app(app).map_err(Error::Option)?;
+        let finder = {
+            let mut driver = self.open_driver()?;
+            driver.last_number += 1;
+            let finder = FinderId(driver.last_number);
+            driver.sightings.add(finder);
+            finder
+        };
+        self.tell_scout(lan::Command::Find(finder, app.to_owned()))?;
+        Ok(finder)
+    }
+
+    /// Stops to look. Returns false if it was stopped before.
+    pub fn stop_finding(&self, finder: FinderId) -> bool {
+        self.tell_running_scout(lan::Command::Stop(finder));
+        self.change(|driver, _| driver.sightings.remove(finder))
+    }
+
+    /// Appends what has changed of the games that are looked for to `out`.
+    pub fn take_sightings(&self, out: &mut Vec<Sighting>) {
+        let shared = &self.inner.shared;
+        let mut driver = shared.lock();
+        if driver.sightings.waiting() > 0 {
+            driver.sightings.take(out);
+            shared.publish(&driver);
+        }
+    }
+
+    /// Returns how many answers of the local network were not believed, or too many.
+    pub fn sightings_refused(&self) -> u64 {
+        self.inner.shared.lock().sightings.refused
+    }
+
+    /// Changes the title by which a listener is announced.
+    pub fn set_title(&self, listener: ListenerId, title: &str) -> Result<(), Error> {
+        lan::check_title(title).map_err(Error::Option)?;
+        self.tell_running_scout(lan::Command::Retitle(listener, title.to_owned()));
+        Ok(())
     }
 
     /// Returns false once the network has been closed.
@@ -415,7 +519,31 @@ impl Network {
     /// Says goodbye to every peer, blocks until all know or `linger` is over, and stops the thread.
     /// Events that were not taken are gone. A second call does nothing.
     pub fn close(&self, linger: Duration) {
+        self.inner.stop_scout();
         self.inner.shared.close(linger);
+    }
+
+    fn tell_scout(&self, command: lan::Command) -> Result<(), Error> {
+        let mut scout = self.scout();
+        if !self.is_open() {
+            return Err(Error::Closed);
+        }
+        let scout = match &mut *scout {
+            Some(scout) => scout,
+            none => none.insert(Scout::start(&self.inner.shared, self.inner.scope)?),
+        };
+        scout.tell(command);
+        Ok(())
+    }
+
+    fn tell_running_scout(&self, command: lan::Command) {
+        if let Some(scout) = &*self.scout() {
+            scout.tell(command);
+        }
+    }
+
+    fn scout(&self) -> MutexGuard<'_, Option<Scout>> {
+        self.inner.scout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a listener for those who do not speak netplay.
@@ -448,6 +576,7 @@ impl Network {
                 .collect(),
             transports: Vec::new(),
             certificate: None,
+            title: None,
         })
     }
 
@@ -466,6 +595,7 @@ impl Network {
     /// Stops the thread and closes every socket without saying goodbye, so that seats which this side has elsewhere are kept
     /// for its next process. Events that were not taken are gone.
     pub fn vanish(&self) {
+        self.inner.stop_scout();
         self.inner.shared.vanish();
     }
 
@@ -544,6 +674,7 @@ impl Network {
                 Ok(Doors {
                     sockets: vec![Socket::Local(port)],
                     listeners: Vec::new(),
+                    bound: Vec::new(),
                     port: 0,
                     addresses: vec![parsed.with_port(0)],
                     transports: Vec::new(),
@@ -551,6 +682,11 @@ impl Network {
             }
             // `open_p2p_door` opens those.
             Place::P2p { .. } => Err(ListenError::from_io(url, &std::io::ErrorKind::Unsupported.into())),
+            Place::Lan { .. } => Err(ListenError {
+                url: url.to_owned(),
+                kind: ListenErrorKind::Other,
+                detail: "lan:// is for connect()".to_owned(),
+            }),
             Place::Net { host, port } => {
                 let has_udp = transports.contains(&Transport::Udp);
                 let tcp = match transports {
@@ -575,6 +711,7 @@ impl Network {
                 };
                 Ok(Doors {
                     port,
+                    bound: own,
                     addresses,
                     transports: transports.iter().filter(is_open).copied().collect(),
                     sockets: bound.udp.into_iter().map(Socket::udp).collect(),
@@ -616,6 +753,7 @@ impl Network {
         Ok(Doors {
             sockets: vec![Socket::P2p(port)],
             listeners: Vec::new(),
+            bound: Vec::new(),
             port: 0,
             addresses: vec![contact],
             transports: vec![Transport::P2p],
@@ -662,6 +800,7 @@ fn listen_error(url: &str, host: &Host, error: &std::io::Error) -> ListenError {
 struct Doors {
     sockets: Vec<Socket>,
     listeners: Vec<TcpListener>,
+    bound: Vec<SocketAddr>,
     port: u16,
     addresses: Vec<String>,
     transports: Vec<Transport>,
@@ -737,6 +876,23 @@ fn contact(url: &str, parsed: &Url, relay: Option<&str>) -> Result<Option<Contac
         relays,
         addresses: addresses.clone(),
     }))
+}
+
+/// Says why a listener cannot be announced so.
+fn check_advertise(url: &str, parsed: &Url, advertise: &Advertise) -> Result<(), Error> {
+    if !matches!(
+        parsed.scheme,
+        Scheme::Play | Scheme::PlayUdp | Scheme::PlayTcp | Scheme::PlayWs
+    ) {
+        return Err(Error::Option(format!(
+            "advertise is for play://, play+udp://, play+tcp:// and play+ws://; nobody on the network could come to {url:?}"
+        )));
+    }
+    lan::check_app(&advertise.app).map_err(Error::Option)?;
+    if advertise.title.is_empty() {
+        return Ok(());
+    }
+    lan::check_title(&advertise.title).map_err(Error::Option)
 }
 
 fn check_names(name: &str, version: &str) -> Result<(), Error> {

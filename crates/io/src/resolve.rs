@@ -3,7 +3,7 @@
 //! Runs on threads of its own, never the game's.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -28,6 +28,11 @@ pub(crate) fn known_place(place: &Place) -> Option<Remote> {
         Place::Local(name) => Remote::Local(local::number_of(name)),
         // iroh looks for it.
         Place::P2p { .. } => return None,
+        Place::Lan { .. } => return None,
+        Place::Net {
+            host: Host::LinkLocal(ip, zone),
+            port,
+        } => Remote::Ip(vec![SocketAddrV6::new(*ip, *port, 0, *zone).into()]),
         // A listener's own URL: every address of this machine. To call it, loopback will do, on either family.
         Place::Net { host: Host::Any, port } => Remote::Ip(loopback(*port)),
         Place::Net {

@@ -149,6 +149,8 @@ fn listen_addresses(host: &Host, port: u16) -> io::Result<Vec<IpAddr>> {
     Ok(match host {
         Host::Any => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         Host::Ip(ip) => vec![*ip],
+        // Not bound to one interface: the sockets of a listener are told apart by their addresses alone.
+        Host::LinkLocal(ip, _) => vec![(*ip).into()],
         Host::Name(name) if name == "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         Host::Name(name) => {
             let mut addresses = Vec::new();

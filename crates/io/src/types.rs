@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::lan::Advertise;
 use netplay_proto::{ConnectionStats, EndpointStats, Event, Identity, Key, Limits, Seat, Transport};
 
 /// Names a peer; unique within its network for the network's whole life.
@@ -35,6 +36,8 @@ pub struct ListenOptions {
     /// `play+p2p://` only: the secret that the id in the URL is made from, see [`endpoint_id`](crate::endpoint_id). None for a
     /// new one.
     pub p2p_secret: Option<Key>,
+    /// How it is announced on the local network; None for not at all.
+    pub advertise: Option<Advertise>,
     /// Bounds and times of every connection.
     pub limits: Limits,
 }
@@ -91,6 +94,8 @@ pub struct ListenerInfo {
     pub transports: Vec<Transport>,
     /// The SHA-256 of the certificate for `wss`, which `#cert=` in a caller's URL pins; None where `wss` is not served.
     pub certificate: Option<Key>,
+    /// The title by which it is announced on the local network, if it is.
+    pub title: Option<String>,
 }
 
 /// Something that happened to a peer.

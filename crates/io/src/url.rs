@@ -8,7 +8,7 @@
 //! scheme host port    query options    fragment: the server's public key, pinned; `&cert=` its certificate
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use netplay_proto::{Key, Transport};
 
 use crate::error::UrlError;
 use crate::keys::{key_from_text, key_to_text};
+use crate::lan::{check_app, check_title};
 use crate::p2p::{self, Relays};
 
 /// The port of a URL that names none.
@@ -62,6 +63,8 @@ pub(crate) enum Scheme {
     RawTcp,
     /// `enet`: the protocol of ENet 1.3.
     Enet,
+    /// `lan`: a game on the local network, by name.
+    Lan,
 }
 
 impl Scheme {
@@ -78,6 +81,7 @@ impl Scheme {
             Self::RawUdp => "udp",
             Self::RawTcp => "tcp",
             Self::Enet => "enet",
+            Self::Lan => "lan",
         }
     }
 
@@ -95,7 +99,7 @@ impl Scheme {
             Self::PlayWs => vec![Transport::Ws],
             Self::PlayWss => vec![Transport::Wss],
             Self::PlayP2p => vec![Transport::P2p],
-            Self::Local | Self::RawUdp | Self::RawTcp | Self::Enet => Vec::new(),
+            Self::Local | Self::RawUdp | Self::RawTcp | Self::Enet | Self::Lan => Vec::new(),
         }
     }
 }
@@ -121,19 +125,31 @@ pub(crate) enum Place {
         /// Where to bind, or where the remote side may be.
         addresses: Vec<SocketAddr>,
     },
+    /// A game on the local network.
+    Lan {
+        /// The name of its app.
+        app: String,
+        /// Its title; None for any.
+        title: Option<String>,
+    },
 }
 
 impl Place {
     /// Returns the host as one asks for it; of an address without its brackets.
     pub(crate) fn host(&self) -> String {
         match self {
-            Self::Local(name)
+            Self::Lan { app: name, .. }
+            | Self::Local(name)
             | Self::Net {
                 host: Host::Name(name), ..
             } => name.clone(),
             Self::P2p { .. } => String::new(),
             Self::Net { host: Host::Any, .. } => "localhost".to_owned(),
             Self::Net { host: Host::Ip(ip), .. } => ip.to_string(),
+            Self::Net {
+                host: Host::LinkLocal(ip, _),
+                ..
+            } => ip.to_string(),
         }
     }
 }
@@ -145,6 +161,8 @@ pub(crate) enum Host {
     Any,
     /// An address.
     Ip(IpAddr),
+    /// An address that means something on one interface only, and the number of that.
+    LinkLocal(Ipv6Addr, u32),
     /// A name to resolve.
     Name(String),
 }
@@ -186,7 +204,8 @@ impl Url {
             ));
         }
         // The url crate takes no empty host before a port; to us it means every address.
-        let filled = text.replacen("://:", "://*:", 1);
+        let (filled, zone) = without_zone(text).map_err(|problem| fail("host", problem))?;
+        let filled = filled.replacen("://:", "://*:", 1);
         let parsed = url::Url::parse(&filled).map_err(|error| {
             let part = match error {
                 url::ParseError::InvalidPort => "port",
@@ -234,14 +253,29 @@ impl Url {
                 relays: None,
                 addresses: Vec::new(),
             }
+        } else if scheme == Scheme::Lan {
+            if parsed.port().is_some() {
+                let problem = "a lan:// URL has the name of an app, such as lan://pong; it finds the port itself";
+                return Err(fail("port", problem.to_owned()));
+            }
+            check_app(host).map_err(|problem| fail("host", problem))?;
+            let title = parse_title(parsed.path()).map_err(|problem| fail("path", problem))?;
+            Place::Lan {
+                app: host.to_owned(),
+                title,
+            }
         } else {
             let host = parse_host(parsed.host()).map_err(|problem| fail("host", problem))?;
+            let host = match (host, zone) {
+                (Host::Ip(IpAddr::V6(ip)), Some(zone)) if ip.is_unicast_link_local() => Host::LinkLocal(ip, zone),
+                (host, _) => host,
+            };
             Place::Net {
                 host,
                 port: parsed.port().unwrap_or(DEFAULT_PORT),
             }
         };
-        if !matches!(parsed.path(), "" | "/") {
+        if scheme != Scheme::Lan && !matches!(parsed.path(), "" | "/") {
             return Err(fail(
                 "path",
                 format!("nothing may follow the host and port, but {:?} does", parsed.path()),
@@ -282,13 +316,14 @@ impl Url {
     /// Writes the URL again with this port, without what only concerns this side.
     pub(crate) fn with_port(&self, port: u16) -> String {
         match &self.place {
-            Place::Local(name) => format!("{}://{name}", self.scheme.name()),
             Place::P2p { .. } => format!("{}://", self.scheme.name()),
+            Place::Local(name) | Place::Lan { app: name, .. } => format!("{}://{name}", self.scheme.name()),
             Place::Net { host, .. } => {
                 let scheme = self.scheme.name();
                 match host {
                     Host::Any => format!("{scheme}://*:{port}"),
                     Host::Ip(ip) => format!("{scheme}://{}", SocketAddr::new(*ip, port)),
+                    Host::LinkLocal(ip, zone) => format!("{scheme}://{}", SocketAddrV6::new(*ip, port, 0, *zone)),
                     Host::Name(name) => format!("{scheme}://{name}:{port}"),
                 }
             }
@@ -314,7 +349,8 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
         "udp" => Ok(Scheme::RawUdp),
         "tcp" => Ok(Scheme::RawTcp),
         "enet" => Ok(Scheme::Enet),
-        "lan" | "room" => Err(format!(
+        "lan" => Ok(Scheme::Lan),
+        "room" => Err(format!(
             "{scheme}:// is not there yet in this version; there are {SCHEMES}"
         )),
         other => Err(format!("{other:?} is not known; there are {SCHEMES}")),
@@ -322,7 +358,7 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
 }
 
 /// Every scheme there is, in words.
-const SCHEMES: &str = "play://, play+udp://, play+tcp://, play+ws://, play+wss://, play+p2p://, local://, and without netplay's protocol tcp://, udp:// and enet://";
+const SCHEMES: &str = "play://, play+udp://, play+tcp://, play+ws://, play+wss://, play+p2p://, lan://, local://, and without netplay's protocol tcp://, udp:// and enet://";
 
 /// Returns the key and the certificate that are pinned.
 fn parse_fragment(fragment: &str) -> Result<(Option<Key>, Option<Key>), String> {
@@ -342,6 +378,51 @@ fn parse_fragment(fragment: &str) -> Result<(Option<Key>, Option<Key>), String> 
         }
     }
     Ok((key, certificate))
+}
+
+/// Takes the zone of a link-local address out of a URL, which the url crate takes for a mistake, and returns its number.
+fn without_zone(text: &str) -> Result<(String, Option<u32>), String> {
+    let zone = text
+        .split_once("://[")
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .and_then(|(host, _)| host.split_once('%'));
+    let Some((_, zone)) = zone else {
+        return Ok((text.to_owned(), None));
+    };
+    let without = text.replacen(&format!("%{zone}]"), "]", 1);
+    // RFC 6874 writes the sign itself as %25.
+    let name = zone.strip_prefix("25").filter(|name| !name.is_empty()).unwrap_or(zone);
+    if let Ok(number) = name.parse() {
+        return Ok((without, Some(number)));
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    match interfaces.into_iter().find(|interface| interface.name == name) {
+        Some(interface) => Ok((without, interface.index)),
+        None => Err(format!("this machine has no interface {name:?}")),
+    }
+}
+
+/// Returns the title of a game in the path of a `lan://` URL, None if there is none.
+fn parse_title(path: &str) -> Result<Option<String>, String> {
+    let escaped = path.strip_prefix('/').unwrap_or(path);
+    if escaped.is_empty() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let mut rest = escaped.bytes();
+    while let Some(byte) = rest.next() {
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        bytes.push(match byte {
+            b'%' => match (digit(rest.next()), digit(rest.next())) {
+                (Some(high), Some(low)) => (high << 4 | low) as u8,
+                _ => return Err("% must be followed by two hexadecimal digits".to_owned()),
+            },
+            byte => byte,
+        });
+    }
+    let title = String::from_utf8(bytes).map_err(|_| "the title is not UTF-8".to_owned())?;
+    check_title(&title)?;
+    Ok(Some(title))
 }
 
 fn parse_host(host: Option<url::Host<&str>>) -> Result<Host, String> {
@@ -476,6 +557,35 @@ fn parse_query(parsed: &url::Url, scheme: Scheme) -> Result<Query, String> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_lan_url_names_an_app_and_perhaps_a_title() {
+        let lan = |app: &str, title: Option<&str>| Place::Lan {
+            app: app.to_owned(),
+            title: title.map(str::to_owned),
+        };
+        assert_eq!(place("lan://pong"), lan("pong", None));
+        assert_eq!(place("lan://pong/"), lan("pong", None));
+        assert_eq!(place("lan://pong/Ada's%20table"), lan("pong", Some("Ada's table")));
+        assert_eq!(place("lan://pong/a%2Fb?lag_ms=5"), lan("pong", Some("a/b")));
+        for (url, part) in [
+            ("lan://", "host"),
+            ("lan://Pong", "host"),
+            ("lan://pong:5000", "port"),
+            ("lan://pong/%ff", "path"),
+            ("lan://pong/%0a", "path"),
+            ("lan://pong?why=1", "query option"),
+        ] {
+            assert_eq!(Url::parse(url).unwrap_err().part, part, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_link_local_address_has_its_interface() {
+        let host = Host::LinkLocal("fe80::1".parse().unwrap(), 3);
+        assert_eq!(place("play://[fe80::1%3]:7"), Place::Net { host, port: 7 });
+        assert_eq!(Url::parse("play://[fe80::1%no-such]:7").unwrap_err().part, "host");
+    }
+
     fn place(text: &str) -> Place {
         Url::parse(text).unwrap().place
     }
@@ -530,11 +640,9 @@ mod tests {
 
     #[test]
     fn a_wrong_scheme_says_which_there_are() {
-        for url in ["lan://host", "room://ABC"] {
-            let (part, text) = problem(url);
-            assert_eq!(part, "scheme");
-            assert!(text.contains("not there yet") && text.contains("play+udp://"), "{text}");
-        }
+        let (part, text) = problem("room://ABC");
+        assert_eq!(part, "scheme");
+        assert!(text.contains("not there yet") && text.contains("play+udp://"), "{text}");
         let (part, text) = problem("http://host");
         assert_eq!(part, "scheme");
         assert!(text.contains("\"http\" is not known"), "{text}");

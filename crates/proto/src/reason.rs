@@ -42,11 +42,13 @@ pub enum Reason {
     LinkClosed,
     /// The other side does not know the connection any more: it is a new process, or has given it up.
     Restarted,
+    /// No game of that name was seen on the local network.
+    NoGame,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Closed,
         Self::Goodbye,
         Self::TimedOut,
@@ -65,6 +67,7 @@ impl Reason {
         Self::TooFast,
         Self::LinkClosed,
         Self::Restarted,
+        Self::NoGame,
     ];
 
     /// Returns the name a game sees.
@@ -88,6 +91,7 @@ impl Reason {
             Self::TooFast => "too fast",
             Self::LinkClosed => "link closed",
             Self::Restarted => "restarted",
+            Self::NoGame => "no such game",
         }
     }
 
@@ -112,6 +116,7 @@ impl Reason {
             Self::TooFast => 15,
             Self::LinkClosed => 16,
             Self::Restarted => 17,
+            Self::NoGame => 18,
         }
     }
 

@@ -23,17 +23,19 @@ use crate::peer::Peer;
 /// | NETWORK_DISCONNECTED | peer, reason, detail |
 /// | NETWORK_EVENT | peer, channel, type, name, data, lossy |
 /// | NETWORK_ANSWER | peer, channel, token, data, reason |
+/// | NETWORK_FOUND | game |
+/// | NETWORK_GONE | game |
 ///
-/// Asking for another attribute raises AttributeError.
+/// `peer` is None where there is none. Asking for another attribute raises AttributeError.
 #[pyclass(frozen, subclass, weakref, module = "netplay")]
 pub(crate) struct Event {
     /// What happened: one of the NETWORK constants.
     // Every event is asked for it. As a field it is read by the interpreter itself, without a call.
     #[pyo3(get)]
     what: Py<PyAny>,
-    /// Whom it is about.
+    /// Whom it is about; None if it is about no peer.
     #[pyo3(get)]
-    peer: Py<Peer>,
+    peer: Option<Py<Peer>>,
     body: Body,
 }
 
@@ -86,6 +88,15 @@ pub(crate) enum Body {
     Route {
         route: &'static str,
     },
+    Game(Game),
+}
+
+/// A game on the local network, as one finder sees it.
+pub(crate) struct Game {
+    /// A `netplay.Game`.
+    pub(crate) game: Py<PyAny>,
+    pub(crate) finder: u64,
+    pub(crate) is_gone: bool,
 }
 
 /// An event that a remote side posted, for a game that has no pygame queue. Boxed, as is the next, because it is rare and
@@ -115,7 +126,9 @@ impl Body {
             Self::Disconnected { .. } => (4, "NETWORK_DISCONNECTED"),
             Self::Remote(_) => (5, "NETWORK_EVENT"),
             Self::Answer(_) => (6, "NETWORK_ANSWER"),
-            Self::Route { .. } => (7, "NETWORK_ROUTE"),
+            Self::Game(Game { is_gone: false, .. }) => (7, "NETWORK_FOUND"),
+            Self::Game(_) => (8, "NETWORK_GONE"),
+            Self::Route { .. } => (9, "NETWORK_ROUTE"),
         }
     }
 }
@@ -127,11 +140,12 @@ impl Event {
 
     pub(crate) fn new(py: Python<'_>, peer: Py<Peer>, body: Body) -> PyResult<Py<Self>> {
         let what = Self::what_object(py, &body)?;
+        let peer = Some(peer);
         Py::new(py, Self { what, peer, body })
     }
 
     pub(crate) fn with_data(py: Python<'_>, peer: Py<Peer>, body: Body, data: Py<PyAny>) -> PyResult<Py<Self>> {
-        let what = Self::what_object(py, &body)?;
+        let (what, peer) = (Self::what_object(py, &body)?, Some(peer));
         let base = PyClassInitializer::from(Self { what, peer, body });
         let event = Bound::new(py, base.add_subclass(DataEvent { data }))?.into_super();
         // SAFETY: the collector knows fresh memory, but not memory that is used again; the event is whole and nobody else has it.
@@ -143,9 +157,20 @@ impl Event {
         Ok(event.unbind())
     }
 
+    /// Makes an event that is about no peer.
+    pub(crate) fn without_peer(py: Python<'_>, body: Body) -> PyResult<Py<Self>> {
+        let what = Self::what_object(py, &body)?;
+        Py::new(py, Self { what, peer: None, body })
+    }
+
     /// Returns the data of an event that has some.
     fn data_of<'a>(event: &'a Bound<'_, Self>) -> Option<&'a Py<PyAny>> {
         event.cast::<DataEvent>().ok().map(|event| &event.get().data)
+    }
+
+    fn peer(&self, py: Python<'_>) -> PyResult<Py<Peer>> {
+        let peer = self.peer.as_ref().map(|peer| peer.clone_ref(py));
+        peer.ok_or_else(|| self.missing("peer"))
     }
 
     fn what_object(py: Python<'_>, body: &Body) -> PyResult<Py<PyAny>> {
@@ -262,7 +287,7 @@ impl Event {
     /// program, which has come back to its seat and knows nothing of what was). Of a NETWORK_DISCONNECTED:
     ///
     /// "closed" (by this side), "goodbye" (by the other side), "timeout" (nothing was heard any more), "no answer",
-    /// "unknown host" (the name has no address), "full", "wrong password", "wrong version" (of the game),
+    /// "unknown host" (the name has no address), "full", "no such game" (on the local network), "wrong password", "wrong version" (of the game),
     /// "wrong protocol" (another version of netplay), "key changed" (not the server known from before, see
     /// `netplay.forget()`), "bad data" (the other side broke the rules), "too slow" (it did not take what was sent to it),
     /// "too fast" (it sent more than `listen(max_messages=, max_rate=)` allow), "too large" (a message waited that the other side
@@ -306,6 +331,24 @@ impl Event {
         match &self.body {
             Body::Lost { seconds_left, .. } => Ok(*seconds_left),
             _ => Err(self.missing("seconds_left")),
+        }
+    }
+
+    /// The game on the local network: a `netplay.Game`.
+    #[getter]
+    fn game(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match &self.body {
+            Body::Game(game) => Ok(game.game.clone_ref(py)),
+            _ => Err(self.missing("game")),
+        }
+    }
+
+    /// The number of the finder that saw it.
+    #[getter]
+    fn _finder(&self) -> PyResult<u64> {
+        match &self.body {
+            Body::Game(game) => Ok(game.finder),
+            _ => Err(self.missing("finder")),
         }
     }
 
@@ -365,14 +408,17 @@ impl Event {
                 attributes.set_item(intern!(py, "token"), answer.token)?;
                 attributes.set_item(intern!(py, "reason"), &answer.reason)?;
             }
+            Body::Game(game) => attributes.set_item(intern!(py, "game"), &game.game)?,
         }
         Ok(attributes)
     }
 
     // A game may keep an event in `peer.data`. There is nothing to clear here: the dict clears itself.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Body::DataIn { reply, .. } = &self.body {
-            visit.call(reply)?;
+        match &self.body {
+            Body::DataIn { reply, .. } => visit.call(reply)?,
+            Body::Game(game) => visit.call(&game.game)?,
+            _ => {}
         }
         visit.call(&self.peer)
     }
@@ -383,7 +429,10 @@ impl Event {
             let data = Self::data_of(slf).map(|data| data.bind(py).repr()).transpose()?;
             Ok(data.map_or_else(String::new, |data| shortened(&data.to_string_lossy())))
         };
-        let peer = this.peer.bind(py).str()?.to_string_lossy().into_owned();
+        let peer = match &this.peer {
+            Some(peer) => format!(" {}", peer.bind(py).str()?.to_string_lossy()),
+            None => String::new(),
+        };
         let rest = match &this.body {
             Body::Connected { reason: "" } => String::new(),
             Body::Connected { reason } => format!(": {reason}"),
@@ -405,8 +454,9 @@ impl Event {
             Body::Remote(remote) => format!(" {} {}", remote.name, data()?),
             Body::Answer(answer) if answer.reason.is_empty() => format!(" to {}: {}", answer.token, data()?),
             Body::Answer(answer) => format!(" to {}: {}", answer.token, answer.reason),
+            Body::Game(game) => format!(" {}", game.game.bind(py).str()?.to_string_lossy()),
         };
-        Ok(format!("<Event {} {peer}{rest}>", this.body.what().1))
+        Ok(format!("<Event {}{peer}{rest}>", this.body.what().1))
     }
 }
 
@@ -435,7 +485,7 @@ pub(crate) fn _question_event(
         is_lossy,
         reply: Some(reply),
     };
-    Event::with_data(py, event.peer.clone_ref(py), body, data)
+    Event::with_data(py, event.peer(py)?, body, data)
 }
 
 /// Makes of a message that turned out to be a remote event the event that the game gets.
@@ -456,7 +506,7 @@ pub(crate) fn _remote_event(
         name,
         is_lossy,
     }));
-    Event::with_data(py, event.peer.clone_ref(py), body, data.into_any())
+    Event::with_data(py, event.peer(py)?, body, data.into_any())
 }
 
 /// Makes the event that tells what came of a question.

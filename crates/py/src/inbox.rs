@@ -9,7 +9,8 @@ use netplay_io::{Event as IoEvent, Kind, ListenerId, Origin, PeerEvent, PeerId, 
 use pyo3::prelude::*;
 
 use crate::data::{Unreadable, to_object};
-use crate::event::{Body, Event};
+use crate::event::{Body, Event, Game};
+use crate::game::game_object;
 use crate::open::Open;
 use crate::peer::{Peer, State, printable};
 
@@ -59,7 +60,30 @@ impl Inbox {
         } else if open.io.try_take_arrived(limit, &mut taken).is_none() {
             py.detach(|| open.io.take_arrived(limit, &mut taken));
         }
-        self.convert(py, open, taken)
+        let (mut events, is_plain) = self.convert(py, open, taken)?;
+        // Asked without a lock: most games never look for others.
+        if open.io.events_waiting() == 0 {
+            return Ok((events, is_plain));
+        }
+        let before = events.len();
+        self.take_sightings(py, open, &mut events)?;
+        let is_plain = is_plain && before == events.len();
+        Ok((events, is_plain))
+    }
+
+    /// Appends what has changed of the games on the local network.
+    fn take_sightings(&self, py: Python<'_>, open: &Open, events: &mut Vec<Py<Event>>) -> PyResult<()> {
+        let mut sightings = Vec::new();
+        py.detach(|| open.io.take_sightings(&mut sightings));
+        for sighting in sightings {
+            let body = Body::Game(Game {
+                game: game_object(py, &sighting.game)?,
+                finder: sighting.finder.0,
+                is_gone: sighting.is_gone,
+            });
+            events.push(Event::without_peer(py, body)?);
+        }
+        Ok(())
     }
 
     /// Says whether a handler wants the messages of a channel.

@@ -6,6 +6,7 @@
 //! | `network` | the `Network` that Python code subclasses |
 //! | `open` | what a network, its peers and its listeners share while it is open |
 //! | `peer`, `listener`, `event` | the objects a game holds |
+//! | `game` | a game on the local network |
 //! | `inbox` | what has arrived, made into events |
 //! | `recipients` | to whom a message goes |
 //! | `data` | Python data to message and back |
@@ -17,6 +18,7 @@
 mod data;
 mod errors;
 mod event;
+mod game;
 mod inbox;
 mod listener;
 mod network;

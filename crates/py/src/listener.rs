@@ -1,11 +1,13 @@
 //! An open listener as the game holds it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use netplay_io::{ListenerId, ListenerInfo, Transport};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::errors::from_io;
 use crate::open::Open;
 use crate::peer::{Peer, hex};
 
@@ -19,6 +21,8 @@ pub(crate) struct Listener {
     key: String,
     transports: Vec<&'static str>,
     certificate: Option<String>,
+    /// The title by which it is announced on the local network, if it is.
+    title: Mutex<Option<String>>,
 }
 
 impl Listener {
@@ -29,14 +33,8 @@ impl Listener {
             addresses,
             transports,
             certificate,
+            title,
         } = info;
-        let name = |transport: &Transport| match transport {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-            Transport::Ws => "ws",
-            Transport::Wss => "wss",
-            Transport::P2p => "p2p",
-        };
         Py::new(
             py,
             Self {
@@ -45,8 +43,9 @@ impl Listener {
                 url,
                 addresses,
                 key,
-                transports: transports.iter().map(name).collect(),
+                transports: transports.iter().map(transport_name).collect(),
                 certificate: certificate.as_ref().map(hex),
+                title: Mutex::new(title),
             },
         )
     }
@@ -83,6 +82,26 @@ impl Listener {
     #[getter]
     fn certificate(&self) -> Option<&str> {
         self.certificate.as_deref()
+    }
+
+    /// The title by which the game is announced on the local network; None if it is not. Set it to change it: 1 to 64 bytes of
+    /// UTF-8, nothing invisible.
+    #[getter]
+    fn title(&self) -> Option<String> {
+        self.title.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[setter]
+    fn set_title(&self, title: String) -> PyResult<()> {
+        let mut own = self.title.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.is_none() {
+            return Err(PyValueError::new_err(
+                "this listener is not announced, so it has no title; call listen() with advertise=",
+            ));
+        }
+        self.open.io.set_title(self.id, &title).map_err(from_io)?;
+        *own = Some(title);
+        Ok(())
     }
 
     /// The peers that came in by this listener and have not ended, in the order they came.
@@ -178,5 +197,16 @@ impl Listener {
             return format!("<Listener {}>", self.url);
         }
         format!("<Listener {}, give out {}>", self.url, self.addresses.join(" or "))
+    }
+}
+
+/// Returns how a transport is called.
+pub(crate) const fn transport_name(transport: &Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+        Transport::Ws => "ws",
+        Transport::Wss => "wss",
+        Transport::P2p => "p2p",
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use netplay_io::lan::{Advertise, FinderId};
 use netplay_io::{
     Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, SendError, Target,
     Transport,
@@ -254,7 +255,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, relay, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, relay, advertise, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -272,6 +273,7 @@ impl Network {
         transports: Option<Vec<String>>,
         certificate: Option<(PathBuf, PathBuf)>,
         relay: Option<String>,
+        advertise: Option<(String, String)>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -286,6 +288,7 @@ impl Network {
             certificate,
             relay,
             p2p_secret: None,
+            advertise: advertise.map(|(app, title)| Advertise { app, title }),
             limits: Limits {
                 incoming: IncomingRate {
                     messages: max_messages,
@@ -344,6 +347,19 @@ impl Network {
         let id = py.detach(|| open.io.connect(url, options)).map_err(from_io)?;
         self.is_used.store(true, Relaxed);
         self.inbox.new_peer(py, &open, id, None, url.to_owned())
+    }
+
+    /// Starts to look for games of an app on the local network, and returns the number of the finder.
+    fn _find(&self, py: Python<'_>, app: &str) -> PyResult<u64> {
+        let open = self.opened();
+        py.detach(|| open.io.find(app)).map(|finder| finder.0).map_err(from_io)
+    }
+
+    /// Stops to look.
+    fn _stop_finding(&self, py: Python<'_>, finder: u64) {
+        if let Some(open) = self.current() {
+            py.detach(|| open.io.stop_finding(FinderId(finder)));
+        }
     }
 
     /// Sets what one value that is sent or arrives may be, and how much of a peer may be beyond it before it is closed.
@@ -433,6 +449,11 @@ impl Network {
         stats.set_item(
             "bans",
             open.as_ref().map_or(0, |open| py.detach(|| open.io.bans().len())),
+        )?;
+        stats.set_item(
+            "games_refused",
+            open.as_ref()
+                .map_or(0, |open| py.detach(|| open.io.sightings_refused())),
         )?;
         stats.set_item(
             "closed_for_bad_data",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use netplay_io::lan::Scope;
 use netplay_io::{ListenerId, MAX_DETAIL_LEN, Message, PeerId, Reason, SendError, Target};
 use netplay_proto::value::Bounds;
 use pyo3::prelude::*;
@@ -99,7 +100,7 @@ pub(crate) struct Open {
 impl Open {
     pub(crate) fn new(codec: Arc<Codec>) -> Arc<Self> {
         Arc::new(Self {
-            io: netplay_io::Network::new(),
+            io: netplay_io::Network::within(lan_scope()),
             codec,
             peers: Mutex::default(),
             listeners: Mutex::default(),
@@ -209,6 +210,14 @@ impl Open {
             peer.get().mark_closed();
         }
         drop((peers, listeners));
+    }
+}
+
+/// Returns how far games are announced and looked for: with NETPLAY_LAN=machine no other interface than loopback is touched.
+fn lan_scope() -> Scope {
+    match std::env::var("NETPLAY_LAN").as_deref() {
+        Ok("machine") => Scope::Machine,
+        _ => Scope::Network,
     }
 }
 

@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import pygame
 
@@ -247,8 +246,7 @@ class Menu:
 
     def place(self, i: int, screen: pygame.Surface) -> pygame.Rect:
         """Returns where a row stands."""
-        has_two_columns = hasattr(net, "find") or len(self.rows) > len(self.fixed)
-        left = screen.get_width() // 2 - (430 if has_two_columns else 210)
+        left = screen.get_width() // 2 - 430
         down, is_found = i % len(self.fixed), i >= len(self.fixed)
         return pygame.Rect(left + 440 * is_found, 168 + 62 * down, 420, 52)
 
@@ -260,7 +258,7 @@ class Menu:
         screen.blit(subtitle, subtitle.get_rect(center=(center, 124)))
         for i, row in enumerate(self.rows):
             self.draw_row(screen, row, self.place(i, screen), i == self.focus)
-        if hasattr(net, "find") and len(self.rows) == len(self.fixed):
+        if len(self.rows) == len(self.fixed):
             words = write("looking for games on your network…", 20, DIM)
             screen.blit(words, self.place(len(self.rows), screen).move(18, 18))
         words = write(self.notice or self.keys, 20, WARN if self.notice else DIM)
@@ -286,16 +284,21 @@ class Menu:
             pygame.draw.line(screen, BRIGHT, (x, field.y + 8), (x, field.bottom - 9), 2)
 
 
+def announced(app: str, url: str) -> str | None:
+    """Returns what `listen(advertise=)` gets: the app, so that others on the network see the game in their menus."""
+    return app if url.startswith(("play://", "play+udp://", "play+tcp://", "play+ws://")) else None
+
+
 class Search:
-    """Looks for games on the local network while the menu is there, where the library can."""
+    """Looks for games on the local network while the menu is there."""
 
     def __init__(self, app: str) -> None:
         self.app = app
-        self.finder: Any = None
+        self.finder: net.Finder | None = None
 
     def __enter__(self) -> "Search":
         with contextlib.suppress(net.Error):  # without a network there is nothing to find, and one can play alone
-            self.finder = net.find(self.app) if hasattr(net, "find") else None
+            self.finder = net.find(self.app)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -40,7 +40,7 @@ from netplay.examples._comets_messages import VERSION
 from netplay.examples._comets_picture import SIZE, Picture, draw_backdrop
 from netplay.examples._comets_rules import FIRE, LEFT, RIGHT, THRUST, steer
 from netplay.examples._comets_server import MAX_PLAYERS, Server
-from netplay.examples._game import Menu, command_line, no_traceback, parse, run
+from netplay.examples._game import Menu, announced, command_line, no_traceback, parse, run
 
 KEYS = [
     (LEFT, pygame.K_LEFT, pygame.K_a),
@@ -59,7 +59,13 @@ class Hosted:
         self.url = args.url if args.mode == "alone" else "local://comets"  # how the one in front gets in
         self.address = ""
         if args.mode == "host":
-            listener = self.network.listen(args.url, name=args.name, version=VERSION, max_peers=MAX_PLAYERS)
+            listener = self.network.listen(
+                args.url,
+                name=args.name,
+                version=VERSION,
+                max_peers=MAX_PLAYERS,
+                advertise=announced("comets", args.url),
+            )
             self.address = listener.addresses[0]  # what to give to friends
             print(f"serving {self.address}", flush=True)
         self.network.listen(self.url, name=args.name, version=VERSION)

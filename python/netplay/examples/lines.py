@@ -24,7 +24,7 @@ import zlib
 import pygame
 
 import netplay as net
-from netplay.examples._game import NAMES, WARN, Menu, command_line, no_traceback, parse, printable, run
+from netplay.examples._game import NAMES, WARN, Menu, announced, command_line, no_traceback, parse, printable, run
 from netplay.examples._lines_rules import FREE, MAX_SEATS, Illegal, Table, choose_line
 from netplay.examples._lines_window import HEIGHT, WIDTH, Window, draw_backdrop
 
@@ -45,7 +45,10 @@ class Server:
 
     def __init__(self, name: str, *urls: str) -> None:
         self.network = net.Network()
-        listeners = [self.network.listen(url, name=name, version=VERSION, max_peers=MAX_PEERS) for url in urls]
+        listeners = [
+            self.network.listen(url, name=name, version=VERSION, max_peers=MAX_PEERS, advertise=announced("lines", url))
+            for url in urls
+        ]
         self.address = listeners[0].addresses[0]  # what to give to friends
         self.peers: list[net.Peer] = []  # everybody
         self.seats: list[net.Peer] = []  # those who play, in the order of their turns

@@ -111,6 +111,7 @@ pub fn both_until(one: &mut Side, other: &mut Side, what: &str, is_true: impl Fn
 
 pub fn listen_options() -> ListenOptions {
     ListenOptions {
+        advertise: None,
         name: "listener".into(),
         version: "1".into(),
         password: None,
