@@ -38,7 +38,7 @@ In the other rows pickle gets the same objects as netplay, which checks each fie
 json knows no objects, so it is measured with the dicts there too.
 *compact* is a class whose fields are `net.Float(0, 800, step=0.1)`, `net.Int(0, 100)` and the like.
 What netplay's encoding and decoding include: measuring against the limits, and the bounds of each field.
-As a list of dicts the snapshot is larger than with pickle, which writes each key once; a typed message writes none.
+Of a list of dicts netplay writes each key once, as pickle does; a typed message writes none.
 """
 
 
@@ -158,9 +158,7 @@ def _decode_typed(data: bytes) -> object:
 
 
 def _encode_plain(value: object) -> bytes:
-    data = _codec.encode(value)
-    _core._measure(data)
-    return data
+    return _core._fold(_codec.encode(value))
 
 
 def _decode_plain(data: bytes) -> object:

@@ -5,6 +5,9 @@
                      └──► the peer is gone,      NETWORK_ANSWER, reason "disconnected"
                           or was started anew
 
+One that was started anew, and has its seat again, has forgotten what it was asked before it was missed. What it is
+asked while it is away reaches the new run, and stays open.
+
 One who asks keeps a number, the token, and a time; one who is asked keeps nothing: the event's `reply` knows whom to
 answer. Nothing runs outside poll() and get(): there the answers are found, and those that are overdue are given up.
 
@@ -116,6 +119,7 @@ class Questions:
         self._deadlines: list[tuple[float, int]] = []  # a heap; those answered meanwhile are still in it
         self._open_to: dict[int, dict[int, None]] = {}  # the open ones, by peer, in the order of asking
         self._late_from: dict[int, int] = {}  # how many given up may still be answered, by peer
+        self._asked_before: dict[int, list[int]] = {}  # what was open when a peer was lost, by peer
         self._refused: list[Event] = []  # answered by ourselves, as too many were open
         # By chance: an answer to what this game asked in its last run must not be taken for one to what it asks now.
         self._last_token = secrets.randbelow(_TOKENS)
@@ -193,6 +197,15 @@ class Questions:
             self._strikes.add(peer, "sent too many answers to what nobody asked")
         return None
 
+    def handle_lost(self, peer: Peer) -> None:
+        """Takes note that a peer is away: whether it remembers what it was asked is seen when it comes back."""
+        self._asked_before[peer.id] = list(self._open_to.get(peer.id, ()))
+
+    def handle_resumed(self, peer: Peer, *, is_restarted: bool) -> list[Event]:
+        """Gives up what a peer was asked before it was lost if it has forgotten that; returns the events of it."""
+        before = self._asked_before.pop(peer.id, [])
+        return self._give_up(peer, [token for token in before if token in self._open]) if is_restarted else []
+
     def take_disconnected(self, peer: Peer, *, is_gone: bool = True) -> list[Event]:
         """Gives up what was asked a peer, and returns the events that say so, in the order of asking.
 
@@ -201,10 +214,14 @@ class Questions:
             is_gone: False if answers may still come of what it was asked last.
         """
         tokens = list(self._open_to.get(peer.id, ()))
+        self._asked_before.pop(peer.id, None)
+        events = self._give_up(peer, tokens)
         if is_gone:
             self._late_from.pop(peer.id, None)
-        else:
-            self._late_from[peer.id] = self._late_from.get(peer.id, 0) + len(tokens)
+        return events
+
+    def _give_up(self, peer: Peer, tokens: list[int]) -> list[Event]:
+        self._late_from[peer.id] = self._late_from.get(peer.id, 0) + len(tokens)
         return [_core._answer_event(peer, self._close(token).channel, token, None, "disconnected") for token in tokens]
 
     def clear(self) -> None:
@@ -213,6 +230,7 @@ class Questions:
         self._deadlines.clear()
         self._open_to.clear()
         self._late_from.clear()
+        self._asked_before.clear()
         self._refused.clear()
 
     def _next_token(self) -> int:

@@ -12,10 +12,13 @@ A value arrives as what it was, or `encode` refuses it; so what MessagePack has 
 | 11 | typed message | see `_messages` |
 | 12 | rows of a typed message | not in plain values |
 | 13 | dict with other keys than a map may have | keys and items by turns, as a MessagePack array |
+| 14 | list of dicts with the same keys in the same order | a MessagePack array: an array of the keys, and the items |
 
 A key of a MessagePack map is None, a bool, int, float, str or bytes.
 Python's hash of these is random, or has few others with the same; that of a tuple can be chosen, and a dict of 100,000
 tuples with one hash takes a minute to make. So tuples as keys come in an extension, where their hashes are looked at.
+
+`encode` makes no tables; `_core` does, in what was encoded, when the value is sent.
 
 `_core` measures every value before `decode` sees it, and after `encode` has made it: how deep, how many elements, one
 value and nothing behind it.
@@ -35,10 +38,10 @@ from typing import Any, Final
 
 import ormsgpack
 
-from . import _pygame_values
+from . import _core, _pygame_values
 from ._errors import UnsupportedData
 
-__all__ = ["decode", "decode_extension", "encode", "readers", "writers"]
+__all__ = ["decode", "decode_extension", "encode", "readers", "unsupported", "writers"]
 
 EXT_TUPLE: Final = 1
 EXT_INT: Final = 2
@@ -48,6 +51,7 @@ EXT_DATETIME: Final = 5
 EXT_MESSAGE: Final = 11
 EXT_ROWS: Final = 12
 EXT_DICT: Final = 13
+EXT_TABLE: Final = 14
 
 _MAX_INT_BYTES: Final = 1024
 _MAX_DEPTH: Final = 100
@@ -118,7 +122,7 @@ def encode(value: object) -> bytes:
         try:
             has_odd_keys = _check(value, 0)
         except _Unsendable as unsendable:
-            raise UnsupportedData(str(unsendable)) from None
+            raise unsupported("data", unsendable.path, unsendable.words) from None
     try:
         if has_odd_keys:
             value = _without_odd_keys(value)
@@ -179,6 +183,29 @@ def decode_extension(number: int, payload: bytes) -> Any:
     if reader is None:
         raise ValueError(f"unknown extension {number}")
     return reader(payload)
+
+
+def unsupported(name: str, path: str, words: str) -> UnsupportedData:
+    """Makes the error that says where inside something is what cannot be sent, and why not.
+
+    Args:
+        name: What it is inside of.
+        path: From there to it.
+        words: Why not.
+
+    Returns:
+        The error, not raised.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> str(unsupported("data", "[3].image", "complex cannot be sent"))
+        'data[3].image: complex cannot be sent'
+    """
+    error = UnsupportedData(f"{name}{path}: {words}")
+    error._where = (path, words)
+    return error
 
 
 def _extension_hook(number: int, payload: bytes) -> Any:
@@ -263,6 +290,10 @@ def _read_dict(payload: bytes) -> dict[Any, Any]:
     return dict(zip(_with_few_of_one_hash(items[::2]), items[1::2], strict=True))
 
 
+def _read_table(payload: bytes) -> list[dict[Any, Any]]:
+    return _core._table(payload, _items)
+
+
 def _with_few_of_one_hash(keys: list[Hashable]) -> list[Hashable]:
     if len(keys) > _MAX_SAME_HASH:
         _, count = Counter(map(hash, keys)).most_common(1)[0]
@@ -324,6 +355,7 @@ readers.update(
         EXT_FROZENSET: _read_frozenset,
         EXT_DATETIME: _read_datetime,
         EXT_DICT: _read_dict,
+        EXT_TABLE: _read_table,
     }
     | {number: _read_pygame(numbers) for number, numbers in _pygame_values.BY_EXTENSION.items()}
 )
@@ -337,8 +369,9 @@ class _Unsendable(Exception):  # noqa: N818 (raised and caught in this file)
         self.words = words
         self.steps: list[str] = []
 
-    def __str__(self) -> str:
-        return f"data{''.join(reversed(self.steps))}: {self.words}"
+    @property
+    def path(self) -> str:
+        return "".join(reversed(self.steps))
 
 
 def _check(value: object, depth: int) -> bool:
@@ -408,7 +441,10 @@ def _check_other(value: object) -> None:
     try:
         writer(value)
     except UnsupportedData as error:
-        raise _Unsendable(str(error)) from None
+        path, words = error._where or ("", str(error))
+        unsendable = _Unsendable(words)
+        unsendable.steps.append(path)
+        raise unsendable from None
     except ValueError:  # only a datetime
         raise _Unsendable("its offset from UTC is no whole number of seconds; send value.isoformat()") from None
     except (TypeError, RecursionError) as error:

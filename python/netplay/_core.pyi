@@ -20,12 +20,14 @@ __all__ = [
     "_Watcher",
     "__version__",
     "_answer_event",
+    "_fold",
     "_generate_key",
     "_make_code",
     "_measure",
     "_question_event",
     "_read_code",
     "_remote_event",
+    "_table",
 ]
 
 __version__: Final[str]
@@ -215,7 +217,7 @@ class Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-@final
+@disjoint_base
 class Event:
     @property
     def what(self) -> What: ...
@@ -285,6 +287,8 @@ def _generate_key() -> bytes: ...
 def _make_code() -> str: ...
 def _read_code(text: str) -> str: ...
 def _measure(data: bytes) -> int: ...
+def _fold(data: bytes) -> bytes: ...
+def _table(payload: bytes, decode: Callable[[bytes], list[Any]]) -> list[dict[Any, Any]]: ...
 
 @final
 class Relay:

@@ -48,6 +48,8 @@ class MessageTooLarge(Error, ValueError):  # noqa: N818
 class UnsupportedData(Error, TypeError):  # noqa: N818
     """The data holds something that would not arrive as what it is; the message names its type and what to send."""
 
+    _where: tuple[str, str] | None = None  # the path inside what was sent, such as "[3].image", and what is wrong there
+
 
 class BadURL(Error, ValueError):  # noqa: N818
     """The URL cannot be read, or its scheme is not one this call can use."""

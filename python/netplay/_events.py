@@ -50,7 +50,7 @@ class What(enum.IntEnum):
     NETWORK_LOST = 3
     """The link broke; netplay goes on trying: `peer`, `reason`, `seconds_left`."""
     NETWORK_RESUMED = 4
-    """The link is back, nothing lost and nothing twice: `peer`, `seconds`."""
+    """The link is back, nothing lost and nothing twice: `peer`, `seconds`, `reason`."""
     NETWORK_DISCONNECTED = 5
     """The peer is gone for good, or could not be reached: `peer`, `reason` (its words: `Event.reason`), `detail`."""
 

@@ -118,10 +118,9 @@ def pack_inner(data: object) -> tuple[int, bytes]:
         return packer(data)
     encoded = _codec.encode(data)
     try:
-        _core._measure(encoded)
+        return VALUE, _core._fold(encoded)
     except ValueError as error:
         raise UnsupportedData(str(error)) from None
-    return VALUE, encoded
 
 
 def unpack_inner(kind: int, data: bytes, peer: Peer) -> Any:

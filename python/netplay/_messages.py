@@ -279,7 +279,11 @@ class Schema:
         try:
             return _encode(msgspec.convert(value, self.wire, from_attributes=True, dec_hook=_schema.to_wire))
         except msgspec.ValidationError as error:
-            raise UnsupportedData(_refusal(self.name, str(error))) from None
+            path, words = _parts(str(error))
+            if isinstance(error.__cause__, UnsupportedData) and error.__cause__._where is not None:
+                inner_path, words = error.__cause__._where
+                path += inner_path
+            raise _codec.unsupported(self.name, path, words) from None
         except OverflowError:
             raise UnsupportedData(f"{self.name}: an int has more than 64 bits; annotate its field as object") from None
         except UnicodeEncodeError:
@@ -371,9 +375,15 @@ def _by_keyword(cls: type, names: tuple[str, ...], *values: Any) -> Any:
 
 def _refusal(name: str, words: str) -> str:
     """Makes of msgspec's words ours: `Move.path[3]: expected int, got str`."""
+    path, words = _parts(words)
+    return f"{name}{path}: {words}"
+
+
+def _parts(words: str) -> tuple[str, str]:
+    """Makes of msgspec's words a path such as `.path[3]`, and what is wrong there."""
     found = re.fullmatch(r"(.*) - at `(?:key in )?\$(.*)`", words, re.DOTALL)
     what, path = (words, "") if found is None else found.groups()
-    return f"{name}{path}: {what[:1].lower()}{what[1:]}".replace("`", "")
+    return path.replace("`", ""), f"{what[:1].lower()}{what[1:]}".replace("`", "")
 
 
 def _unpack(data: bytes, peer: Peer) -> Any:

@@ -31,6 +31,7 @@ from ._events import (
     NETWORK_JOINED,
     NETWORK_LEFT,
     NETWORK_LOST,
+    NETWORK_RESUMED,
     NETWORK_ROOM,
 )
 from ._lan import Finder
@@ -198,7 +199,8 @@ class Network(_core.Network):
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
                 already; `certificate` or `relay` cannot be used; `advertise` or `title` is not as above, or nobody on
-                the network could come by the URL; or one of these is given for what has no such thing (`tcp://` and the like).
+                the network could come by the URL; or one of these is given for what has no such thing (`tcp://` and
+                the like).
 
         Example:
             >>> import netplay
@@ -744,8 +746,8 @@ class Network(_core.Network):
         """Sets what one message that is sent or arrives may be; what is not given has its default again.
 
         With the defaults one message takes less than a hundred megabytes, whatever is in it. A peer that sends more
-        than this, or what cannot be read at all, is closed with the reason "bad data". Typed messages are held against
-        the defaults when they are sent.
+        than this, or what cannot be read at all, is closed with the reason "bad data". What this network sends is held
+        against the same: plain values, questions, and the fields of typed messages and events that are not compact.
 
         Args:
             depth: How many lists, dicts and so on may be inside each other, 1 to 100. A tuple or set counts two.
@@ -927,9 +929,13 @@ class Network(_core.Network):
         """Gives up the questions that nobody will answer any more, now that this has happened."""
         if event.what is NETWORK_DISCONNECTED:
             return self._questions.take_disconnected(event.peer)
+        if event.what is NETWORK_RESUMED:
+            return self._questions.handle_resumed(event.peer, is_restarted=event.reason == "restarted")
         was_met = event.what is NETWORK_LOST or (event.what is NETWORK_CONNECTED and event.peer in self._met)
         if was_met and event.reason == "restarted":
             return self._questions.take_disconnected(event.peer, is_gone=False)
+        if event.what is NETWORK_LOST:
+            self._questions.handle_lost(event.peer)
         return []
 
     def _opened(self, event: Event) -> Event | None:

@@ -26,6 +26,7 @@ import math
 import os
 import runpy
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -114,7 +115,12 @@ def title(player: int, options: dict[str, float]) -> str:
 
 
 def run(game: str, server: list[str] | None, networks: list[dict[str, float]], told: list[str]) -> int:
-    """Runs the server and the players until the last window is closed, or somebody presses Ctrl-C."""
+    """Runs the server and the players until the last window is closed or we are told to end; nobody stays behind."""
+    is_over = threading.Event()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Ctrl-C, an editor's stop button, a terminal that is closed
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, lambda *_: is_over.set())
     ports = free_ports(len(networks) + 1)
     urls = [
         f"play://127.0.0.1:{port}" + ("?" + "&".join(f"{k}={v:g}" for k, v in options.items()) if options else "")
@@ -128,7 +134,7 @@ def run(game: str, server: list[str] | None, networks: list[dict[str, float]], t
             patch = {"connect": url, "title": title(i, networks[i]), "place": place}
             players.append(Program(f"player {i + 1}", [game, main_url, *told], patch))
         began = time.monotonic()
-        while any(player.is_running for player in players):
+        while any(player.is_running for player in players) and not is_over.wait(0.1):
             if not serving.is_running and time.monotonic() < began + _SERVER_GIVES_UP:
                 print(
                     "\nThe server has ended. It was started as GAME --serve URL --headless; if yours begins otherwise, "
@@ -136,10 +142,9 @@ def run(game: str, server: list[str] | None, networks: list[dict[str, float]], t
                     file=sys.stderr,
                 )
                 return 1
-            time.sleep(0.1)
-    except KeyboardInterrupt:
-        pass
     finally:
+        for program in players:
+            program.ask_to_leave()  # all at once, so that the whole takes no longer than the slowest
         for program in [*players, serving]:  # the server last, so that nobody is told that it went away
             program.stop()
     return max((player.process.returncode > 0 for player in players), default=0)
@@ -156,7 +161,7 @@ class Program:
         else:
             env["SDL_VIDEO_WINDOW_POS"] = "{},{}".format(*patch["place"])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "netplay._play", json.dumps(patch), *command],
+            [sys.executable, "-m", "netplay._play", json.dumps({**patch, "parent": os.getpid()}), *command],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -173,10 +178,14 @@ class Program:
         """Whether it still runs."""
         return self.process.poll() is None
 
-    def stop(self) -> None:
-        """Asks it to leave, as a closed window does, and waits until it has."""
+    def ask_to_leave(self) -> None:
+        """Asks it to leave, as a closed window does: pygame makes a QUIT event of it."""
         if self.is_running:
-            self.process.terminate()  # pygame makes a QUIT event of it
+            self.process.terminate()
+
+    def stop(self) -> None:
+        """Asks it to leave, and waits until it has."""
+        self.ask_to_leave()
         try:
             self.process.wait(3)
         except subprocess.TimeoutExpired:
@@ -221,6 +230,8 @@ def places(count: int) -> list[tuple[int, int]]:
 
 def run_game(patch: dict[str, Any], game: str, arguments: list[str]) -> None:
     """Runs the game as if it had been started alone, but for the network and the window."""
+    if os.name == "posix":
+        threading.Thread(target=leave_with, args=(patch["parent"],), daemon=True).start()
     if "listen" in patch:
         listen_more(patch["listen"])
     else:
@@ -234,6 +245,15 @@ def run_game(patch: dict[str, Any], game: str, arguments: list[str]) -> None:
         runpy.run_module(game, run_name="__main__", alter_sys=True)
 
 
+def leave_with(parent: int) -> None:
+    """Ends this process when the one that started it has died without a word; else a server nobody sees would stay."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3)
+    os._exit(1)
+
+
 def listen_more(urls: list[str]) -> None:
     """Makes the first `listen()` on a socket listen at these URLs too."""
     import netplay
@@ -242,8 +262,10 @@ def listen_more(urls: list[str]) -> None:
 
     def patched(self: netplay.Network, url: str = "play://*:5000", **options: Any) -> netplay.Listener:
         listener = listen(self, url, **options)
+        # One game is announced once.
+        others = {name: value for name, value in options.items() if name not in ("advertise", "title")}
         while urls and not url.startswith("local://"):
-            listen(self, urls.pop(), **options)
+            listen(self, urls.pop(), **others)
         return listener
 
     replace(netplay, "listen", patched)

@@ -67,9 +67,10 @@ class EventType:
 
 
 class Outgoing(NamedTuple):
-    """An event on its way out."""
+    """An event on its way out; it is packed when it is sent, as the limits are those of the network that sends it."""
 
-    data: bytes
+    kind: EventType
+    values: object
 
 
 class Arrived(NamedTuple):
@@ -252,8 +253,7 @@ def outgoing(event: object, attributes: object) -> tuple[Outgoing, object]:
                 values[field] = annotation(*values[field])
             except (TypeError, ValueError) as error:
                 raise UnsupportedData(f"{kind.name}.{field}: {error}") from None
-    _, packed = kind.schema.pack(kind.schema.cls(**values))
-    return Outgoing(kind.head + packed[len(kind.head) :]), origin
+    return Outgoing(kind, kind.schema.cls(**values)), origin
 
 
 def _read(event: object, attributes: object) -> tuple[int, dict[str, Any], object]:
@@ -326,7 +326,9 @@ def _refusal(number: int) -> str:
 
 
 def _pack(event: Outgoing) -> tuple[int, bytes]:
-    return _kinds.REMOTE_EVENT, event.data
+    kind = event.kind
+    _, packed = kind.schema.pack(event.values)
+    return _kinds.REMOTE_EVENT, kind.head + packed[len(kind.head) :]
 
 
 def _unpack(data: bytes, peer: Peer) -> Arrived:

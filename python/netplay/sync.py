@@ -195,8 +195,29 @@ class InterpolationBuffer(Generic[T]):
         self._values: list[T] = []
         self._capacity = max(2, capacity)
         self._needed: deque[float] = deque(maxlen=samples)
-        self._jump = jump
+        self._slew, self._jump = slew, jump
         self._playback = _Follower(slew, jump)
+
+    def clear(self) -> None:
+        """Forgets everything, for when the other side begins anew: a server that was started again, or another match.
+
+        Raises:
+            Nothing.
+
+        Example:
+            >>> from netplay.sync import InterpolationBuffer
+            >>> buffer = InterpolationBuffer()
+            >>> _ = buffer.push(900.0, "the old match", now=0.0)
+            >>> buffer.push(1.0, "too old for that", now=0.1)
+            False
+            >>> buffer.clear()
+            >>> buffer.push(1.0, "the new match", now=0.2)
+            True
+        """
+        self._times.clear()
+        self._values.clear()
+        self._needed.clear()
+        self._playback = _Follower(self._slew, self._jump)
 
     def push(self, time: float, value: T, now: float) -> bool:
         """Takes in one snapshot.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pygame
 
-from netplay.examples import chat, chats
+from netplay.examples import _game, chat, chats
 from netplay.examples._autoplay import DIALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -146,7 +146,7 @@ def test_long_words_and_long_lines_stay_in_their_bubble() -> None:
     for text in ("a" * 300, "word " * 60, "", "ä€" * 50):
         rows = chat.wrap(text)
         assert "".join(rows).replace(" ", "") == text.replace(" ", "")
-        assert all(chat.write(row, 23, chat.BRIGHT).get_width() <= chat.WIDTH * 2 // 3 for row in rows)
+        assert all(_game.write(row, 23, _game.BRIGHT).get_width() <= chat.WIDTH * 2 // 3 for row in rows)
 
 
 def test_scrolling_stops_at_the_first_line() -> None:

@@ -16,7 +16,7 @@ from relay import Cable
 import netplay as net
 from netplay.examples._lines_rules import FREE, HALF, SIDES, SIZE, Illegal, Table, choose_line
 from netplay.examples._lines_window import HEIGHT, WIDTH, Window, line_at, start_of
-from netplay.examples.lines import Guest, Server
+from netplay.examples.lines import VERSION, Guest, Server
 
 ENV = {**os.environ, "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYTHONUNBUFFERED": "1"}
 
@@ -102,7 +102,7 @@ class Play:
     def join(self, name: str, url: str = "") -> Guest:
         """Lets somebody in, and waits until they know the table."""
         network = net.Network()
-        guest = Guest(network.connect(url or self.server.address, name=name), name, 7)
+        guest = Guest(network.connect(url or self.server.address, name=name, version=VERSION), name, 7)
         self.guests.append(guest)
         self.networks.append(network)
         self.until(lambda: guest.state == "here" and guest.table.phase == self.server.table.phase and guest.table.names)

@@ -1,15 +1,21 @@
 # ruff: noqa: D103 (the names of tests are their sentences)
-"""The command line and the menu that the games share, without a network."""
+"""The command line and the menu that the games share."""
 
 import argparse
+import contextlib
+import itertools
 import os
+import subprocess
+import sys
+import time
 
 import pygame
 import pytest
 
 import netplay as net
-from netplay.examples import _game, comets
-from netplay.examples._game import Menu, Row
+from netplay.examples import _game, comets, lines
+from netplay.examples._comets_messages import VERSION
+from netplay.examples._game import Menu, Row, Search
 
 SIZE = (960, 540)
 
@@ -92,9 +98,9 @@ def test_the_mouse_chooses_and_found_games_have_their_place(screen: pygame.Surfa
     menu.show_found([(f"game {i}", f"play://192.168.1.{i}:5000") for i in range(9)])
     menu.draw(screen)
     assert len(menu.rows) == 8
-    bottoms = [menu.place(i, screen).bottom for i in range(8)]
-    assert bottoms == sorted(bottoms)
-    assert bottoms[-1] < SIZE[1] - 40
+    places = [menu.place(i, screen) for i in range(8)]
+    assert all(screen.get_rect().inflate(0, -80).contains(place) for place in places)
+    assert not any(a.colliderect(b) for a, b in itertools.combinations(places, 2))
     click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, pos=menu.place(5, screen).center, button=1)
     row = menu.handle(click, screen)
     assert row
@@ -103,8 +109,49 @@ def test_the_mouse_chooses_and_found_games_have_their_place(screen: pygame.Surfa
     assert len(menu.rows) == 4
 
 
+class Found:
+    """A game as `find()` finds it."""
+
+    url = "play://192.168.1.7:5000"
+
+    def __str__(self) -> str:
+        return "Ada's comets (2/16 on ada-laptop)"
+
+
+class Finder:
+    """What `find()` returns."""
+
+    def __init__(self) -> None:
+        self.games = [Found()]
+        self.is_open = True
+
+    def close(self) -> None:
+        """Is closed."""
+        self.is_open = False
+
+
+def test_games_on_the_local_network_and_room_codes_are_in_the_menu(
+    screen: pygame.Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder = Finder()
+    monkeypatch.setattr(net, "find", {"comets": finder}.get, raising=False)
+    monkeypatch.setattr(net, "join_room", None, raising=False)
+    menu, args = Menu("Comets", "fun", "keys"), parsed("--name", "Ada")
+    assert [row.label for row in menu.rows][-2:] == ["Join a game", "Join a room"]
+    menu.focus = 4
+    write(menu, screen, "k7-qf")
+    assert menu.url_of(menu.rows[4], args) == "room://k7-qf"
+    pygame.event.clear()
+    for key in (pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_RETURN):
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+    menu.show_found([("Ada's comets", Found.url)])
+    assert menu.run(screen, args)
+    assert (args.mode, args.url) == ("join", Found.url)
+    assert not finder.is_open
+
+
 def test_running_it_puts_the_choice_into_the_arguments(screen: pygame.Surface) -> None:
-    menu, args = Menu("A game", "fun", "keys"), parsed("--name", "Ada")
+    menu, args = Menu("Game", "fun", "keys"), parsed("--name", "Ada")
     pygame.event.clear()
     pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_RETURN))
     assert menu.run(screen, args)
@@ -114,16 +161,64 @@ def test_running_it_puts_the_choice_into_the_arguments(screen: pygame.Surface) -
     assert not menu.run(screen, args)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "gopher://ada", "play://ada:70000"])
-def test_an_address_that_is_none_brings_back_to_the_menu_with_the_reason(screen: pygame.Surface, url: str) -> None:
+def notice_after(args: argparse.Namespace) -> str:
+    """Plays comets, and returns why it ended."""
+    menu, args.graph = comets.make_menu(), False
+    _game.run(args, menu, SIZE, comets.play)
+    return menu.notice
+
+
+@pytest.mark.usefixtures("screen")
+@pytest.mark.parametrize(
+    "url", ["nonsense", "gopher://ada", "play://ada:70000", "play://ada?lag_ms=much", "local://?%"]
+)
+def test_an_address_that_is_none_brings_back_to_the_menu_with_the_reason(url: str) -> None:
     args = parsed("play://localhost")
-    args.url, args.graph = url, False
-    assert url in comets.play(screen, args)
+    args.url = url
+    assert notice_after(args)
 
 
-def test_a_port_that_is_taken_brings_back_to_the_menu_with_the_reason(screen: pygame.Surface) -> None:
+@pytest.mark.usefixtures("screen")
+def test_a_port_that_is_taken_brings_back_to_the_menu_with_the_reason() -> None:
     with net.Network() as other:
         listener = other.listen("play://127.0.0.1:0")
-        args = parsed("--serve", listener.url)
-        args.graph = False
-        assert listener.url.rpartition(":")[2] in comets.play(screen, args)
+        assert listener.url.rpartition(":")[2] in notice_after(parsed("--serve", listener.url))
+
+
+@pytest.mark.usefixtures("screen")
+def test_who_calls_the_server_of_another_game_is_told_so() -> None:
+    with net.Network() as other:
+        url = other.listen("play://127.0.0.1:0", version=lines.VERSION).url
+        assert "wrong version" in notice_after(parsed(url))
+
+
+@pytest.mark.parametrize("game", ["comets", "lines", "meadow"])
+def test_a_server_without_a_window_says_in_a_line_that_its_port_is_taken(game: str) -> None:
+    with net.Network() as other:
+        url = other.listen("play://127.0.0.1:0").url
+        command = [sys.executable, "-m", f"netplay.examples.{game}", "--serve", "--headless", url]
+        result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=30, check=False)
+    assert result.returncode == 1
+    assert url.rpartition(":")[2] in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+
+
+def test_a_game_that_is_hosted_on_this_machine_is_seen_and_joined(screen: pygame.Surface) -> None:
+    args = parsed("--name", "Ada")
+    args.mode, args.url = "host", "play://127.0.0.1:0"
+    hosted = comets.Hosted(args)
+    with Search("comets") as search, contextlib.closing(hosted.network):
+        deadline = time.monotonic() + 5
+        port = hosted.address.rpartition(":")[2]  # others on this machine may play, too
+        found: list[tuple[str, str]] = []
+        while not found and time.monotonic() < deadline:
+            hosted.update(0.05)
+            found = [game for game in search.games() if f":{port}#" in game[1]]
+        [(label, url)] = found
+        assert label.startswith("Ada (0/16 on ")
+        with net.Network() as guest:
+            peer = guest.connect(url, name="Bob", version=VERSION)
+            while peer.state == "connecting" and time.monotonic() < deadline:
+                hosted.update(0.05)
+                guest.get()
+            assert peer.state == "connected"

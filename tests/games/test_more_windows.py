@@ -22,7 +22,7 @@ from netplay.examples._lines_rules import HALF
 
 ROOT = Path(__file__).parents[2]
 WINDOW = pygame.Rect(0, 0, _lines_window.WIDTH, _lines_window.HEIGHT)
-ALONE, JOIN = "click 480 256", "click 480 380"  # in the menu
+ALONE, JOIN = "click 300 256", "click 300 380"  # in the menu
 
 # Does what it is told by the lines that come in: "key" and a name, "click" and a place.
 PLAYER = """

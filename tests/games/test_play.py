@@ -16,6 +16,8 @@ from netplay.examples import chats
 
 ENV = {**os.environ, "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYTHONUNBUFFERED": "1"}
 
+PLAYERS = ("player 1", "player 2")
+
 SERVER = """
 import netplay as net
 net.listen("play://127.0.0.1:5999", name="a server of one's own")
@@ -81,38 +83,57 @@ def test_two_players_of_comets_meet_and_their_windows_are_closed_with_it(tmp_pat
     reader = chats.Reader(process)
     assert process.wait(60) == 0, reader.lines
     reader.thread.join(10)
-    for player in ("player 1", "player 2"):
-        printed = [line for line in reader.lines if line.startswith(player)]
-        people = [line for line in printed if re.search(r"\| \w+ +\d+ +\d+$", line)]
-        assert len(people) == 2, printed  # besides the bots
+    people = [re.findall(rf"{player} \| \w+ +\d+ +\d+$", "\n".join(reader.lines), re.M) for player in PLAYERS]
+    assert max(map(len, people)) == 2, reader.lines  # besides the bots; whoever left last is alone in the table
+    assert min(map(len, people)) >= 1, reader.lines
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
-def test_ctrl_c_ends_all_of_it() -> None:
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("pid", os.getpid(), flush=True)
+time.sleep(100)
+"""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are counted in /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
+@pytest.mark.parametrize("game", ["comets", "one that will not go"])
+def test_however_it_is_ended_nobody_stays_behind(name: str, game: str, tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        command = [
-            sys.executable,
-            "-m",
-            "netplay",
-            "play",
-            "comets",
-            "--players",
-            "1",
-            "--",
-            "--headless",
-            "--autoplay",
-        ]
-        process = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        words = [game, "--players", "2"] if game == "comets" else [str(tmp_path / "stubborn.py")]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "netplay", "play", *words, "--", "--headless", "--autoplay"],
+            env=ENV,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
     finally:
         signal.signal(signal.SIGINT, before)
     reader = chats.Reader(process)
-    until = time.monotonic() + 20
-    while not any("serving" in line for line in reader.lines) and time.monotonic() < until:
+    until = time.monotonic() + 30
+    awaited = 1 if game == "comets" else 3
+    while sum("serving" in line or "pid" in line for line in reader.lines) < awaited and time.monotonic() < until:
         time.sleep(0.05)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert len(children) == 3, reader.lines
+    process.send_signal(getattr(signal, name))
+    assert process.wait(20) == (-signal.SIGKILL if name == "SIGKILL" else 0), reader.lines
+    until = time.monotonic() + 10
+    while any(is_alive(pid) for pid in children) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not [pid for pid in children if is_alive(pid)], reader.lines
     reader.thread.join(10)
     assert not reader.thread.is_alive(), "somebody still holds the output"
 

@@ -32,8 +32,8 @@ def shows(picture: pygame.Surface, area: pygame.Rect, own: str, other: str) -> b
     return (
         count(picture, area, chat.MINE) > 5000
         and count(picture, area, chat.BUBBLE) > 5000
-        and count(picture, beside, chat.color_of(other)) > 1500
-        and count(picture, beside, chat.color_of(own)) < 100
+        and count(picture, beside, _game.color_of(other)) > 1500
+        and count(picture, beside, _game.color_of(own)) < 100
     )
 
 

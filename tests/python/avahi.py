@@ -42,10 +42,11 @@ def avahi(hosts: Hosts, place: int, folder: Path) -> Iterator[Callable[..., subp
             assert time.monotonic() < until
             time.sleep(0.05)
         daemon = shutil.which("avahi-daemon") or "/usr/sbin/avahi-daemon"
-        begin(daemon, "--no-drop-root", "--no-chroot", "--no-rlimits", "-f", str(folder / "avahi.conf"))
+        # `ip netns exec` has mounts of its own, so a responder of this machine itself keeps its files in /run.
+        options = f"--no-drop-root --no-chroot --no-rlimits -f {folder / 'avahi.conf'}"
+        begin("sh", "-c", f"mount -t tmpfs tmpfs /run && exec {daemon} {options}")
         yield begin
     finally:
         for process in reversed(started):
             process.kill()
             process.communicate()
-        subprocess.run(["rm", "-f", "/run/avahi-daemon/pid", "/run/avahi-daemon/socket"], check=False)

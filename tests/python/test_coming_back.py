@@ -16,6 +16,7 @@ import pytest
 from conftest import DEADLINE, only, wait_for
 
 from netplay import (
+    NETWORK_ANSWER,
     NETWORK_CONNECTED,
     NETWORK_DATA_IN,
     NETWORK_DISCONNECTED,
@@ -140,6 +141,41 @@ def test_a_game_that_comes_back_before_it_is_missed_is_told_of_all_the_same(netw
     start(url, resume="pong")
     assert only(wait_for(server, NETWORK_LOST)).reason == "restarted"
     assert only(wait_for(server, NETWORK_RESUMED)).peer is peer
+
+
+def test_questions_that_a_killed_game_has_taken_along_end_when_it_is_back(networks: Make, start: Start) -> None:
+    server = networks()
+    url = server.listen("play://127.0.0.1:0").url
+    first = start(url, resume="pong")
+    peer = connected(server)
+    first.hear(1)
+    tokens = [peer.ask(number, 1, timeout=None) for number in range(2)]
+    first.hear(2)  # it has them, and will never answer
+    first.kill()
+    assert only(wait_for(server, NETWORK_LOST)).reason == "timeout"
+    asked_while_away = peer.ask("and you?", 1, timeout=None)
+    second = start(url, resume="pong")
+    assert [word for word, *_ in second.hear(3)] == ["NETWORK_CONNECTED", "NETWORK_RESUMED", "NETWORK_DATA_IN"]
+    answers = wait_for(server, NETWORK_ANSWER, 2)
+    assert [(answer.token, answer.reason) for answer in answers] == [(token, "disconnected") for token in tokens]
+    assert only(wait_for(server, NETWORK_RESUMED)).reason == "restarted"
+    assert server.stats()["questions_open"] == 1
+    assert asked_while_away not in tokens
+
+
+def test_questions_to_a_game_that_was_only_away_stay_open(networks: Make, start: Start) -> None:
+    server = networks()
+    url = server.listen("play://127.0.0.1:0").url
+    game = start(url, resume="pong")
+    peer = connected(server)
+    game.hear(1)
+    peer.ask("still there?", 1, timeout=None)
+    game.hear(1)
+    game.process.send_signal(signal.SIGSTOP)
+    wait_for(server, NETWORK_LOST)
+    game.process.send_signal(signal.SIGCONT)
+    assert only(wait_for(server, NETWORK_RESUMED)).reason == ""
+    assert server.stats()["questions_open"] == 1
 
 
 def test_a_game_that_crashes_keeps_its_seat_and_one_that_quits_gives_it_up(networks: Make, start: Start) -> None:

@@ -132,10 +132,22 @@ pygame_values: list[st.SearchStrategy[object]] = [
     *of_pygame("FRect", floats, 4),
     *of_pygame("Color", st.integers(0, 255), 4),
 ]
+
+
+def lists_of_like_dicts(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Makes lists and tuples of dicts with the same keys in the same order; mostly long enough to be worth a table."""
+    names = st.lists(st.text(min_size=1, max_size=12) | st.integers(0, 2**40) | st.none(), unique=True, min_size=1)
+    lists = names.flatmap(
+        lambda keys: st.lists(st.tuples(*[inner] * len(keys)).map(lambda row: dict(zip(keys, row, strict=True))))
+    )
+    return lists | lists.map(tuple)
+
+
 values = st.recursive(
     st.one_of(scalars, st.floats(), *pygame_values),
     lambda inner: (
         st.lists(inner)
+        | lists_of_like_dicts(inner)
         | st.lists(inner).map(tuple)
         | st.dictionaries(st.text(), inner)
         | st.dictionaries(keys, inner)
@@ -150,8 +162,11 @@ values = st.recursive(
 @given(values)
 def test_decode_of_encode_is_identity(value: object) -> None:
     encoded = encode(value)
-    assert _core._measure(encoded) > 0
     assert exact(decode(encoded)) == exact(value)
+    folded = _core._fold(encoded)
+    assert exact(decode(folded)) == exact(value)
+    assert len(folded) <= len(encoded)
+    assert _core._measure(folded) == _core._measure(encoded) > 0
 
 
 @settings(max_examples=500, deadline=None)
@@ -162,6 +177,75 @@ def test_arbitrary_bytes_are_a_value_or_refused(data: bytes) -> None:
         decode(data)
     except (ValueError, TypeError):
         pass
+
+
+PLAYER = {"name": "Ada", "position": (3, 4.5), "inventory": {"sword": 1}, "friends": []}
+TABLES: list[object] = [
+    [PLAYER] * 2,
+    (PLAYER, PLAYER),
+    {"players": [{**PLAYER, "name": str(i)} for i in range(300)], "tick": 7},
+    [{"inside": [{"first name": i, "last name": j} for i in range(4)]} for j in range(70)],
+    [([{"a long key": 1.5}] * 20,), {(1, 2): ([{"a long key": None}] * 20,)}],
+    [{"key": i, "another key": bool(i % 2), "third": -i, "text": "x" * i} for i in range(300)],
+    [{1: "one", None: i, 2.5: b"", b"k": i} for i in (0, 1, 127, 128, 255, 256, 65535, 65536, 2**32, 2**64 - 1)],
+    [{"number": i} for i in (-1, -32, -33, -128, -129, -32768, -32769, -(2**31), -(2**31) - 1, -(2**63), 2**64, 0.1)],
+    [{f"column {i}": i for i in range(70)}] * 3,
+    [{"the same": 1}] * 70_000,
+]
+
+
+@pytest.mark.parametrize("value", TABLES, ids=lambda value: repr(value)[:40])
+def test_dicts_with_the_same_keys_travel_with_these_once_and_arrive_as_they_were(udp_pair: Pair, value: object) -> None:
+    encoded = encode(value)
+    assert len(_core._fold(encoded)) < len(encoded)
+    udp_pair.client.send(value)
+    token = udp_pair.to_server.ask(value)
+    plain, asked = wait_for(udp_pair.server, NETWORK_DATA_IN, 2)
+    assert exact(plain.data) == exact(asked.data) == exact(value)
+    asked.reply(plain.data)
+    answer = only(wait_for(udp_pair.client, netplay.NETWORK_ANSWER))
+    assert (answer.token, exact(answer.data)) == (token, exact(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"a long key of one": 1}],
+        [{"a": 1}, {"a": 2}],
+        [{}] * 100,
+        [{"first": 1, "second": 2}, {"second": 2, "first": 1}] * 20,
+        [{"first": 1, "second": 2}] * 20 + [{"first": 1, "second": 2, "third": 3}],
+        [{"first": 1, "second": 2}] * 20 + [{"first": 1}],
+        [{"first": 1, "second": 2}] * 20 + [{"first": 1, "other": 2}],
+        [{"first": 1, "second": 2}] * 20 + [None],
+        [None] + [{"first": 1, "second": 2}] * 20,
+    ],
+    ids=lambda value: repr(value)[-40:],
+)
+def test_a_list_that_is_no_table_or_no_shorter_as_one_stays_as_it_is(value: object) -> None:
+    encoded = encode(value)
+    assert _core._fold(encoded) is encoded
+    assert exact(decode(encoded)) == exact(value)
+
+
+def test_a_table_inside_a_list_that_is_none_is_one_nevertheless() -> None:
+    units = [{"name": "x", "health": i, "shield": i} for i in range(30)]
+    value = [{"team": i, "units": units} for i in range(4)] + [{"team": 4}]
+    folded = _core._fold(encode(value))
+    assert folded.count(b"health") == 4
+    assert exact(decode(folded)) == exact(value)
+
+
+def test_the_table_in_the_protocol_is_read() -> None:
+    assert decode(bytes.fromhex("c7 06 0e 93 91 a1 78 01 02")) == [{"x": 1}, {"x": 2}]
+
+
+def test_dicts_that_came_in_a_table_are_dicts_of_their_own() -> None:
+    first, second = decode(_core._fold(encode([{"name": "Ada", "friends": [1, 2, 3]}] * 2)))
+    first["name"] = "Bob"
+    first["friends"].append(4)
+    first["new"] = 1
+    assert second == {"name": "Ada", "friends": [1, 2, 3]}
 
 
 class Fruit(enum.Enum):
@@ -316,6 +400,15 @@ BAD_VALUES = {
     "a Color of five": ormsgpack.packb(ormsgpack.Ext(10, b"12345")),
     "rows outside a message": ormsgpack.packb(ormsgpack.Ext(12, b"12345")),
     "a message that is none": ext(11, ["Move", 5]),
+    "a table of a number": ormsgpack.packb(ormsgpack.Ext(14, b"\x05")),
+    "a table without keys": ext(14, [[]]),
+    "a table without an array of keys": ext(14, [1, 2]),
+    "a table with a value too many": ext(14, [["a", "b"], 1, 2, 3]),
+    "a table with a tuple as a key": ext(14, [[(1, 2)], 3]),
+    "a table with the same key twice": ext(14, [["a", "a"], 1, 2]),
+    "a table with the same key twice, and more than scalars": ext(14, [["a", "a"], [], 2]),
+    "a table with a key that is no text": ormsgpack.packb(ormsgpack.Ext(14, b"\x92\x91\xa1\xff\x01")),
+    "a table of a set that is none": ormsgpack.packb(ormsgpack.Ext(14, b"\x92\x91\xa1a" + ext(3, [[]]))),
     "a tuple that is none": ormsgpack.packb(ormsgpack.Ext(1, b"\x05")),
     "an int of no bytes": b"\xc7\x00\x02",
     "an int of 2000 bytes": ormsgpack.packb(ormsgpack.Ext(2, b"\x01" * 2000)),
@@ -361,12 +454,20 @@ BOMBS = {
     "an int of a megabyte": b"\xc9\x00\x10\x00\x00\x02" + b"x" * 0x100000,
     "two million bytes of rows": b"\xc9\x00\x1e\x84\x80\x0c" + b"x" * 2_000_000,
     "a set of what is none": b"\xd4\x03\x91",
+    "a table of a million dicts": b"\xc9\x00\x07\xa1\x28\x0e\xdd"
+    + (500_001).to_bytes(4, "big")
+    + b"\x91\xa0"
+    + b"\xc0" * 500_000,
+    "a table of four billion": b"\xc7\x07\x0e\xdd\xff\xff\xff\xff\x91\xc0",
+    "tables in tables": b"\xc0",
     "two hundred thousand datetimes": b"\xdd" + (200_000).to_bytes(4, "big") + (b"\xc7\x08\x05" + bytes(8)) * 200_000,
     "a byte that means nothing": b"\xc1",
     "a tuple that ends before its value": b"\xc7\x02\x01\x92\x01",
     "a tuple that ends after its value": b"\xc7\x02\x01\x01\x02",
     "a list that takes from outside its tuple": b"\x92\xd4\x01\x91\x01",
 }
+for _ in range(50):
+    BOMBS["tables in tables"] = ormsgpack.packb(ormsgpack.Ext(14, b"\x92\x91\xa1k" + BOMBS["tables in tables"]))
 for _ in range(101):
     BOMBS["tuples in tuples"] = ormsgpack.packb(ormsgpack.Ext(1, b"\x91" + BOMBS["tuples in tuples"]))
 
@@ -393,6 +494,8 @@ def test_a_bomb_is_refused_before_anything_is_made_of_it(name: str) -> None:
         (b"\xd3" + b"\x00" * 8, 1),
         (b"\xcb" + b"\x00" * 8, 1),
         (b"\xd8\x05" + b"\x00" * 16, 10),
+        (b"\xd6\x0e\x92\x91\xa0\x07", 4),
+        (b"\xc7\x09\x0e\x95\x92\xa1a\x01\x07\x90\x07\x07", 11),
     ],
 )
 def test_the_elements_of_a_value_are_counted(data: bytes, count: int) -> None:
@@ -453,6 +556,20 @@ def test_a_surface_is_refused_with_where_it_is_and_what_to_send(udp_pair: Pair) 
     with pytest.raises(UnsupportedData, match=r"data\[0\]: .*Wall cannot be sent"):
         udp_pair.client.send([Wall(0, 0, 1, 1)])
 
+    @netplay.message
+    @dataclasses.dataclass
+    class Unit:
+        """With a field of any kind."""
+
+        image: object = None
+
+    units = [0, 1, 2, Unit(pygame.Surface((1, 1)))]
+    words = r'^data\["units"\]\[3\].image: pygame.surface.Surface cannot .*; send pygame.image.tobytes'
+    with pytest.raises(UnsupportedData, match=words):
+        udp_pair.client.send({"units": units})
+    with pytest.raises(UnsupportedData, match=r"^Unit.image\[3\].image: pygame.surface.Surface cannot be sent"):
+        udp_pair.client.send(Unit(units))
+
 
 others = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary() | st.floats(allow_nan=False),
@@ -473,7 +590,7 @@ def test_what_another_library_writes_is_read_and_the_other_way_round(value: obje
 def test_another_library_reads_every_value_with_the_extensions_of_the_protocol(value: object) -> None:
     """What docs/protocol.md says is enough to read what we send."""
 
-    def items(payload: bytes) -> list[object]:
+    def items(payload: bytes) -> list[Any]:
         return list(msgpack.unpackb(payload, ext_hook=read, strict_map_key=False))
 
     def read(number: int, payload: bytes) -> object:
@@ -495,6 +612,10 @@ def test_another_library_reads_every_value_with_the_extensions_of_the_protocol(v
         if number == 13:
             flat = items(payload)
             return dict(zip(flat[::2], flat[1::2], strict=True))
+        if number == 14:
+            keys, *flat = items(payload)
+            rows = range(0, len(flat), len(keys))
+            return [dict(zip(keys, flat[row : row + len(keys)], strict=True)) for row in rows]
         name, layout = {
             6: ("Vector2", "<dd"),
             7: ("Vector3", "<ddd"),
@@ -504,7 +625,7 @@ def test_another_library_reads_every_value_with_the_extensions_of_the_protocol(v
         }[number]
         return getattr(pygame, name)(*struct.unpack(layout, payload))
 
-    read_back = msgpack.unpackb(encode(value), ext_hook=read, strict_map_key=False)
+    read_back = msgpack.unpackb(_core._fold(encode(value)), ext_hook=read, strict_map_key=False)
     assert exact(read_back) == exact(value)
 
 
@@ -536,6 +657,37 @@ def test_the_limits_hold_for_what_is_sent_and_for_what_arrives(networks: Callabl
     ):
         with pytest.raises(ValueError, match=f"{name} is {wrong}"):
             pair.server.limit(**{name: wrong})
+
+
+def test_the_limits_hold_for_typed_messages_questions_and_events_that_are_sent(pair: Pair) -> None:
+    @netplay.message
+    @dataclasses.dataclass
+    class Path:
+        """With fields that are not compact, which are held against the limits too."""
+
+        points: list[int]
+        more: object = None
+
+    pair.server.limit(elements=10, length=5)
+    refused: list[tuple[object, str]] = [
+        (Path([0] * 10), "Path: value has more than 10 elements"),
+        (Path([], {"more": [0] * 10}), "Path: value has more than 10 elements"),
+        (Path([], "123456"), "Path: text or bytes of 6 in a value, at most 5"),
+        ([Path([0] * 10)], "more than 10 elements"),
+    ]
+    for value, words in refused:
+        with pytest.raises(UnsupportedData, match=words):
+            pair.server.send(value)
+        with pytest.raises(UnsupportedData, match=words):
+            pair.to_client.ask(value)
+    with pytest.raises(UnsupportedData, match="more than 10 elements"):
+        pair.to_client.ask([0] * 10)
+    things = netplay.event_type("things that are held against the limits", things=list)
+    with pytest.raises(UnsupportedData, match="more than 10 elements"):
+        pair.server.post(things, {"things": [0] * 10})
+    pair.server.limit()
+    assert pair.server.post(things, {"things": [0] * 10}) == 1
+    assert pair.server.send(Path([0] * 10)) == 1
 
 
 def test_the_wrong_channel_is_named_with_its_limit(udp_pair: Pair) -> None:

@@ -209,7 +209,7 @@ def test_an_event_of_a_game_has_no_peer_and_a_repr(networks: Callable[[], Networ
     host.listen("play://127.0.0.1:0", advertise=app, title="Table", max_peers=4)
     finder = menu.find(app)
     event = only(wait_for(menu, netplay.NETWORK_FOUND))
-    assert event.peer is None
+    assert event._attributes()["peer"] is None
     assert repr(event) == f"<Event NETWORK_FOUND {event.game}>"
     assert event._attributes() == {"what": netplay.NETWORK_FOUND, "peer": None, "game": event.game}
     with pytest.raises(AttributeError, match="NETWORK_FOUND event has no data"):
@@ -233,8 +233,8 @@ def test_liars_on_the_machine_are_not_believed_and_counted(networks: Callable[[]
         if len(question) != 15:
             continue
         head = b"npla\x4c\x01!" + question[7:]
-        for bad in (b"", b"\xff", b"\x05ab", head[:-1], head, head + b"\xff" * 1000, head + bytes(500)):
-            liar.sendto(bad, asker)
+        for spoilt in (b"", b"\xff", b"\x05ab", head[:-1], head, head + b"\xff" * 1000, head + bytes(500)):
+            liar.sendto(spoilt, asker)
         for bad in (
             {"title": "evil\x1b[2J"},
             {"app": "X" * 300},

@@ -182,8 +182,9 @@ def test_the_same_title_twice_on_one_host_and_once_on_the_other(start: Start) ->
     start(0, host())
     start(0, host(port=5001))
     start(1, host())
-    urls = {menu.next(3.0)[3].partition("#")[0] for _ in range(3)}
-    assert urls == {f"play://{HOME}:5000", f"play://{HOME}:5001", "play://127.0.0.1:5000"}
+    urls: set[str] = set()
+    while not {f"play://{HOME}:5000", f"play://{HOME}:5001", "play://127.0.0.1:5000"} <= urls:
+        urls.add(menu.next(3.0)[3].partition("#")[0])  # the near one may have been heard from outside first
 
 
 def test_a_listener_on_loopback_is_not_told_to_others(start: Start) -> None:
@@ -196,7 +197,7 @@ def test_a_listener_on_loopback_is_not_told_to_others(start: Start) -> None:
 
 
 WATCH = """
-import time, netplay, resource
+import pathlib, time, netplay
 with netplay.Network() as network:
     finder = network.find("pong")
     print("looks", flush=True)
@@ -206,7 +207,8 @@ with netplay.Network() as network:
         most = max(most, len(finder.games))
         assert all(game.title.isprintable() and len(game.title) < 65 for game in finder.games), finder.games
     refused = network.stats()["games_refused"]
-    print(most, refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)
+    memory = pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+    print(most, refused, int(memory) // 1024, flush=True)
     while not any(game.title == "Ada's table" for game in finder.games):
         network.get(0.1)
     print("finds", flush=True)

@@ -231,7 +231,7 @@ WRONG: list[tuple[Any, str]] = [
     (Chat("x", [2**70]), r"Chat: an int has more than 64 bits; annotate its field as object"),
     (dataclasses.replace(EVERYTHING, number=6), r"Everything.number: expected int <= 5"),
     (dataclasses.replace(EVERYTHING, way="up"), r"Everything.way: invalid enum value 'up'"),  # type: ignore[arg-type]
-    (dataclasses.replace(EVERYTHING, anything=[1j]), r"Everything.anything: data\[0\]: complex cannot be sent"),
+    (dataclasses.replace(EVERYTHING, anything=[1j]), r"Everything.anything\[0\]: complex cannot be sent"),
     (dataclasses.replace(EVERYTHING, bare=[]), r"Everything.bare: expected dict, got list"),  # type: ignore[arg-type]
     (dataclasses.replace(EVERYTHING, moves=[Move("x")]), r"Everything.moves\[0\].x: expected float, got str"),  # type: ignore[arg-type]
     (Position(800.1, 0.0, 0.0), r"Position.x is 800.1, it may be 0 to 800"),
@@ -254,7 +254,7 @@ WRONG: list[tuple[Any, str]] = [
 def test_what_its_annotations_do_not_allow_is_refused_where_it_is_sent(udp_pair: Pair, value: Any, words: str) -> None:
     with pytest.raises(UnsupportedData, match=words):
         udp_pair.client.send(value)
-    with pytest.raises(UnsupportedData, match=r"data\[\"in\"\]\[0\]: "):
+    with pytest.raises(UnsupportedData, match=r"^data\[\"in\"\]\[0\](\.|: )"):
         udp_pair.client.send({"in": [value]})
 
 

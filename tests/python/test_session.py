@@ -392,6 +392,22 @@ def test_a_peer_that_is_gone_is_freed_even_if_it_holds_itself(networks: Make) ->
     assert gone() is None
 
 
+def test_the_collector_knows_events_whose_memory_was_used_before(networks: Make) -> None:
+    server, client = networks(), networks()
+    client.connect(server.listen("local://used-again").url)
+    wait_for(client, NETWORK_CONNECTED)
+    peer = only(wait_for(server, NETWORK_CONNECTED)).peer
+    places: set[int] = set()
+    for number in range(20):
+        client.send(number)
+        event = only(wait_for(server, NETWORK_DATA_IN))
+        assert gc.is_tracked(event)
+        assert (event.data, event.sequenceid, event.peer) == (number, number, peer)
+        peer.data["event"] = event
+        places.add(id(event))
+    assert len(places) < 20, "no memory was used again, so this test shows nothing"
+
+
 def test_a_network_that_is_dropped_is_closed(networks: Make) -> None:
     server, client = networks(), Network()
     client.connect(server.listen("play://127.0.0.1:0").url)

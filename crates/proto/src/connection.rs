@@ -554,7 +554,9 @@ impl Connection {
         if let Some(since) = self.lost_since.take()
             && self.is_open()
         {
-            inbox.push_event(self.id, Event::Resumed { after: now - since });
+            let after = now - since;
+            let is_restarted = false;
+            inbox.push_event(self.id, Event::Resumed { after, is_restarted });
             self.start_afresh(now);
         }
         self.last_heard = now;

@@ -169,6 +169,8 @@ pub enum Event {
     Resumed {
         /// How long nothing had been heard.
         after: Duration,
+        /// It is another run of the same program: it has the seat and knows nothing of what was.
+        is_restarted: bool,
     },
     /// Something happened in a room. No endpoint tells it; it is here so that all that a game is told is one type.
     Room(Box<RoomEvent>),

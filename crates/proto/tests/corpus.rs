@@ -228,6 +228,18 @@ mod seeds {
                 "value-datetime",
                 b"\xc7\x0c\x05\x00\x01\x02\x03\x04\x05\x06\x00\x10\x0e\x00\x00".to_vec(),
             ),
+            (
+                "value-table",
+                b"\xc7\x0f\x0e\x95\x92\xa1x\xa5hello\x01\x02\x93\x01\x02".to_vec(),
+            ),
+            (
+                "value-of-like-dicts",
+                [
+                    &b"\xc7\x49\x01\x94"[..],
+                    &b"\x82\xa5hello\x01\xa3row\x92\x81\xa1x\x01\x90".repeat(4),
+                ]
+                .concat(),
+            ),
             ("value-long-int", [b"\xc8\x05\x00\x02", &[7; 0x500][..]].concat()),
         ]
     }

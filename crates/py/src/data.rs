@@ -1,8 +1,11 @@
 //! Python data to message and back: the kind says what the bytes mean.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+
 use bytes::Bytes;
 use netplay_io::{Delivery, Kind, Message};
-use netplay_proto::value::measure;
+use netplay_proto::value::{Bounds, fold, measure};
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyMemoryView, PyString};
@@ -63,15 +66,48 @@ fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Bytes)> {
         return Ok((Kind::BYTES, Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes())));
     }
     if let Some(packer) = codec.packers.bind(data.py()).get_item(data.get_type())? {
+        let _within = Within::new(codec.limits.bounds());
         let (number, bytes): (u8, Bound<'_, PyBytes>) = packer.call1((data,))?.extract()?;
         let kind = Kind::from_number(number)
             .ok_or_else(|| PyValueError::new_err(format!("kind is {number}, it may be 0 to 15")))?;
         return Ok((kind, Bytes::copy_from_slice(bytes.as_bytes())));
     }
     let encoded = codec.encode.bind(data.py()).call1((data,))?;
-    let bytes = Bytes::copy_from_slice(encoded.cast::<PyBytes>()?.as_bytes());
-    measure(&bytes, &codec.bounds()).map_err(|problem| UnsupportedData::new_err(problem.to_string()))?;
-    Ok((Kind::VALUE, bytes))
+    let encoded = encoded.cast::<PyBytes>()?.as_bytes();
+    match fold(encoded, &codec.limits.bounds()) {
+        Ok(Cow::Borrowed(bytes)) => Ok((Kind::VALUE, Bytes::copy_from_slice(bytes))),
+        Ok(Cow::Owned(bytes)) => Ok((Kind::VALUE, Bytes::from(bytes))),
+        Err(problem) => Err(UnsupportedData::new_err(problem.to_string())),
+    }
+}
+
+thread_local! {
+    /// What a network allows that is packing just now, on this thread.
+    static BOUNDS: Cell<Option<Bounds>> = const { Cell::new(None) };
+}
+
+/// Returns what may be sent by the network that is packing just now: who packs a kind of messages knows no network.
+pub(crate) fn bounds() -> Bounds {
+    BOUNDS.get().unwrap_or_default()
+}
+
+/// While it lives, a network is packing.
+struct Within {
+    outer: Option<Bounds>,
+}
+
+impl Within {
+    fn new(bounds: Bounds) -> Self {
+        Self {
+            outer: BOUNDS.replace(Some(bounds)),
+        }
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        BOUNDS.set(self.outer);
+    }
 }
 
 /// Why data from the remote side could not be given to the game.
@@ -99,7 +135,7 @@ pub(crate) fn to_object(
             Err(_) => Err(Unreadable::Bad("sent text that is not UTF-8".to_owned())),
         },
         Kind::VALUE => {
-            measure(data, &codec.bounds())
+            measure(data, &codec.limits.bounds())
                 .map_err(|problem| Unreadable::Bad(format!("sent a bad value: {problem}")))?;
             let value = codec.decode.call1(py, (PyBytes::new(py, data),));
             value.map_err(|error| unreadable(py, error, "value"))

@@ -2,6 +2,7 @@
 
 use netplay_io::{Kind, RoomChange};
 use pyo3::exceptions::PyAttributeError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -30,7 +31,7 @@ use crate::peer::Peer;
 /// | NETWORK_HOST | room, peer, is_host |
 ///
 /// `peer` is None where there is none. Asking for another attribute raises AttributeError.
-#[pyclass(frozen, weakref, module = "netplay")]
+#[pyclass(frozen, subclass, weakref, module = "netplay")]
 pub(crate) struct Event {
     /// What happened: one of the NETWORK constants.
     // Every event is asked for it. As a field it is read by the interpreter itself, without a call.
@@ -42,6 +43,26 @@ pub(crate) struct Event {
     body: Body,
 }
 
+/// An event with data: what was sent, or answered.
+///
+/// A class of its own, though to a game it is an `Event` like any other, so that `data` is a field as `what` is: every message
+/// is asked for it, too, and what not all events have can be no field of theirs. Thousands come and go in every frame of a busy
+/// game, as many as `get()` returns at most, so their memory is used again: Python's collector counts what is allocated, and
+/// would look through all of them in vain.
+#[pyclass(frozen, extends = Event, freelist = 16_384, name = "Event", module = "netplay")]
+pub(crate) struct DataEvent {
+    /// What was sent; of a NETWORK_EVENT a dict of its attributes, of a NETWORK_ANSWER the answer, or None without one.
+    #[pyo3(get)]
+    data: Py<PyAny>,
+}
+
+#[pymethods]
+impl DataEvent {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.data)
+    }
+}
+
 pub(crate) enum Body {
     Connected {
         reason: &'static str,
@@ -49,7 +70,6 @@ pub(crate) enum Body {
     DataIn {
         channel: u8,
         kind: Kind,
-        data: Py<PyAny>,
         sequence_id: u64,
         is_lossy: bool,
         /// What answers it, if it is a question.
@@ -61,6 +81,7 @@ pub(crate) enum Body {
     },
     Resumed {
         seconds: f64,
+        reason: &'static str,
     },
     Disconnected {
         reason: &'static str,
@@ -96,7 +117,6 @@ pub(crate) struct Remote {
     channel: u8,
     number: u16,
     name: String,
-    data: Py<PyDict>,
     is_lossy: bool,
 }
 
@@ -104,7 +124,6 @@ pub(crate) struct Remote {
 pub(crate) struct Answer {
     channel: u8,
     token: u32,
-    data: Py<PyAny>,
     reason: String,
 }
 
@@ -143,6 +162,19 @@ impl Event {
         Py::new(py, Self { what, peer, body })
     }
 
+    pub(crate) fn with_data(py: Python<'_>, peer: Py<Peer>, body: Body, data: Py<PyAny>) -> PyResult<Py<Self>> {
+        let (what, peer) = (Self::what_object(py, &body)?, Some(peer));
+        let base = PyClassInitializer::from(Self { what, peer, body });
+        let event = Bound::new(py, base.add_subclass(DataEvent { data }))?.into_super();
+        // SAFETY: the collector knows fresh memory, but not memory that is used again; the event is whole and nobody else has it.
+        unsafe {
+            if ffi::PyObject_GC_IsTracked(event.as_ptr()) == 0 {
+                ffi::PyObject_GC_Track(event.as_ptr().cast());
+            }
+        }
+        Ok(event.unbind())
+    }
+
     /// Makes an event that is about no peer.
     pub(crate) fn without_peer(py: Python<'_>, body: Body) -> PyResult<Py<Self>> {
         let what = Self::what_object(py, &body)?;
@@ -154,6 +186,11 @@ impl Event {
         let body = Body::Room(Box::new(room));
         let what = Self::what_object(py, &body)?;
         Py::new(py, Self { what, peer, body })
+    }
+
+    /// Returns the data of an event that has some.
+    fn data_of<'a>(event: &'a Bound<'_, Self>) -> Option<&'a Py<PyAny>> {
+        event.cast::<DataEvent>().ok().map(|event| &event.get().data)
     }
 
     fn peer(&self, py: Python<'_>) -> PyResult<Py<Peer>> {
@@ -198,14 +235,10 @@ impl Event {
     }
 
     /// What was sent; of a NETWORK_EVENT a dict of its attributes, of a NETWORK_ANSWER the answer, or None without one.
+    // Those that have it have a field instead of this.
     #[getter]
-    fn data(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match &self.body {
-            Body::DataIn { data, .. } => Ok(data.clone_ref(py)),
-            Body::Answer(answer) => Ok(answer.data.clone_ref(py)),
-            Body::Remote(remote) => Ok(remote.data.clone_ref(py).into_any()),
-            _ => Err(self.missing("data")),
-        }
+    fn data(&self) -> PyResult<Py<PyAny>> {
+        Err(self.missing("data"))
     }
 
     /// Counts up from 0 for each peer, channel and delivery.
@@ -275,7 +308,8 @@ impl Event {
 
     /// Why, in one of these words. Of a NETWORK_CONNECTED: "" for a new peer, "resumed" (the seat of an earlier run, see
     /// `connect(resume=)`), "restarted" (the server does not know us any more: everything begins anew). Of a NETWORK_LOST:
-    /// "timeout", "link closed", "restarted". Of a NETWORK_DISCONNECTED:
+    /// "timeout", "link closed", "restarted". Of a NETWORK_RESUMED: "", or "restarted" (it is a new run of the other side's
+    /// program, which has come back to its seat and knows nothing of what was). Of a NETWORK_DISCONNECTED:
     ///
     /// "closed" (by this side), "goodbye" (by the other side), "timeout" (nothing was heard any more), "no answer",
     /// "unknown host" (the name has no address), "full", "no such game" (on the local network), "wrong password", "wrong version" (of the game),
@@ -293,7 +327,10 @@ impl Event {
     #[getter]
     fn reason(&self) -> PyResult<&str> {
         match &self.body {
-            Body::Disconnected { reason, .. } | Body::Lost { reason, .. } | Body::Connected { reason } => Ok(reason),
+            Body::Disconnected { reason, .. }
+            | Body::Lost { reason, .. }
+            | Body::Resumed { reason, .. }
+            | Body::Connected { reason } => Ok(reason),
             Body::Answer(answer) => Ok(&answer.reason),
             Body::Room(room) => match &room.change {
                 RoomChange::Left { reason, .. } | RoomChange::Ended { reason, .. } => Ok(reason.name()),
@@ -320,7 +357,7 @@ impl Event {
     #[getter]
     fn seconds(&self) -> PyResult<f64> {
         match &self.body {
-            Body::Resumed { seconds } => Ok(*seconds),
+            Body::Resumed { seconds, .. } => Ok(*seconds),
             _ => Err(self.missing("seconds")),
         }
     }
@@ -404,22 +441,24 @@ impl Event {
     }
 
     /// Returns the attributes as a new dict.
-    fn _attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn _attributes<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let (py, this) = (slf.py(), slf.get());
         let attributes = PyDict::new(py);
-        attributes.set_item(intern!(py, "what"), &self.what)?;
-        attributes.set_item(intern!(py, "peer"), &self.peer)?;
-        match &self.body {
+        attributes.set_item(intern!(py, "what"), &this.what)?;
+        attributes.set_item(intern!(py, "peer"), &this.peer)?;
+        if let Some(data) = Self::data_of(slf) {
+            attributes.set_item(intern!(py, "data"), data)?;
+        }
+        match &this.body {
             Body::Connected { reason } => attributes.set_item(intern!(py, "reason"), reason)?,
             Body::DataIn {
                 channel,
-                data,
                 sequence_id,
                 is_lossy,
                 reply,
                 ..
             } => {
                 attributes.set_item(intern!(py, "channel"), channel)?;
-                attributes.set_item(intern!(py, "data"), data)?;
                 attributes.set_item(intern!(py, "sequenceid"), sequence_id)?;
                 attributes.set_item(intern!(py, "lossy"), is_lossy)?;
                 attributes.set_item(intern!(py, "reply"), Self::reply_object(py, reply.as_ref())?)?;
@@ -429,7 +468,10 @@ impl Event {
                 attributes.set_item(intern!(py, "seconds_left"), seconds_left)?;
             }
             Body::Route { route } => attributes.set_item(intern!(py, "route"), route)?,
-            Body::Resumed { seconds } => attributes.set_item(intern!(py, "seconds"), seconds)?,
+            Body::Resumed { seconds, reason } => {
+                attributes.set_item(intern!(py, "seconds"), seconds)?;
+                attributes.set_item(intern!(py, "reason"), reason)?;
+            }
             Body::Disconnected { reason, detail } => {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "detail"), detail)?;
@@ -438,20 +480,18 @@ impl Event {
                 attributes.set_item(intern!(py, "channel"), remote.channel)?;
                 attributes.set_item(intern!(py, "type"), remote.number)?;
                 attributes.set_item(intern!(py, "name"), &remote.name)?;
-                attributes.set_item(intern!(py, "data"), &remote.data)?;
                 attributes.set_item(intern!(py, "lossy"), remote.is_lossy)?;
             }
             Body::Answer(answer) => {
                 attributes.set_item(intern!(py, "channel"), answer.channel)?;
                 attributes.set_item(intern!(py, "token"), answer.token)?;
-                attributes.set_item(intern!(py, "data"), &answer.data)?;
                 attributes.set_item(intern!(py, "reason"), &answer.reason)?;
             }
             Body::Game(game) => attributes.set_item(intern!(py, "game"), &game.game)?,
             Body::Room(room) => {
                 attributes.set_item(intern!(py, "room"), &room.room)?;
                 match &room.change {
-                    RoomChange::Opened => attributes.set_item(intern!(py, "code"), self.code(py)?)?,
+                    RoomChange::Opened => attributes.set_item(intern!(py, "code"), this.code(py)?)?,
                     RoomChange::Joined { .. } => {}
                     RoomChange::Left { reason, detail } | RoomChange::Ended { reason, detail } => {
                         attributes.set_item(intern!(py, "reason"), reason.name())?;
@@ -467,12 +507,7 @@ impl Event {
     // A game may keep an event in `peer.data`. There is nothing to clear here: the dict clears itself.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match &self.body {
-            Body::DataIn { data, reply, .. } => {
-                visit.call(data)?;
-                visit.call(reply)?;
-            }
-            Body::Remote(remote) => visit.call(&remote.data)?,
-            Body::Answer(answer) => visit.call(&answer.data)?,
+            Body::DataIn { reply, .. } => visit.call(reply)?,
             Body::Game(game) => visit.call(&game.game)?,
             Body::Room(room) => visit.call(&room.room)?,
             _ => {}
@@ -480,40 +515,36 @@ impl Event {
         visit.call(&self.peer)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let peer = match &self.peer {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let (py, this) = (slf.py(), slf.get());
+        let data = || -> PyResult<String> {
+            let data = Self::data_of(slf).map(|data| data.bind(py).repr()).transpose()?;
+            Ok(data.map_or_else(String::new, |data| shortened(&data.to_string_lossy())))
+        };
+        let peer = match &this.peer {
             Some(peer) => format!(" {}", peer.bind(py).str()?.to_string_lossy()),
             None => String::new(),
         };
-        let rest = match &self.body {
+        let rest = match &this.body {
             Body::Connected { reason: "" } => String::new(),
             Body::Connected { reason } => format!(": {reason}"),
             Body::DataIn {
                 channel,
-                data,
                 sequence_id,
                 is_lossy,
                 ..
             } => {
                 let lossy = if *is_lossy { " lossy" } else { "" };
-                format!(
-                    " channel {channel} #{sequence_id}{lossy} {}",
-                    shortened(&data.bind(py).repr()?.to_string_lossy())
-                )
+                format!(" channel {channel} #{sequence_id}{lossy} {}", data()?)
             }
             Body::Lost { reason, seconds_left } => format!(": {reason}, {seconds_left:.1} s left"),
-            Body::Resumed { seconds } => format!(" after {seconds:.1} s"),
             Body::Route { route } => format!(": {route}"),
+            Body::Resumed { seconds, reason: "" } => format!(" after {seconds:.1} s"),
+            Body::Resumed { seconds, reason } => format!(" after {seconds:.1} s: {reason}"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
-            Body::Remote(remote) => {
-                let data = remote.data.bind(py).repr()?;
-                format!(" {} {}", remote.name, shortened(&data.to_string_lossy()))
-            }
-            Body::Answer(answer) if answer.reason.is_empty() => {
-                let data = answer.data.bind(py).repr()?;
-                format!(" to {}: {}", answer.token, shortened(&data.to_string_lossy()))
-            }
+            Body::Remote(remote) => format!(" {} {}", remote.name, data()?),
+            Body::Answer(answer) if answer.reason.is_empty() => format!(" to {}: {}", answer.token, data()?),
             Body::Answer(answer) => format!(" to {}: {}", answer.token, answer.reason),
             Body::Game(game) => format!(" {}", game.game.bind(py).str()?.to_string_lossy()),
             Body::Room(room) => {
@@ -528,7 +559,7 @@ impl Event {
                 }
             }
         };
-        Ok(format!("<Event {}{peer}{rest}>", self.body.what().1))
+        Ok(format!("<Event {}{peer}{rest}>", this.body.what().1))
     }
 }
 
@@ -553,12 +584,11 @@ pub(crate) fn _question_event(
     let body = Body::DataIn {
         channel,
         kind: Kind::from_number(kind).unwrap_or(Kind::VALUE),
-        data,
         sequence_id,
         is_lossy,
         reply: Some(reply),
     };
-    Event::new(py, event.peer(py)?, body)
+    Event::with_data(py, event.peer(py)?, body, data)
 }
 
 /// Makes of a message that turned out to be a remote event the event that the game gets.
@@ -577,10 +607,9 @@ pub(crate) fn _remote_event(
         channel,
         number,
         name,
-        data,
         is_lossy,
     }));
-    Event::new(py, event.peer(py)?, body)
+    Event::with_data(py, event.peer(py)?, body, data.into_any())
 }
 
 /// Makes the event that tells what came of a question.
@@ -593,13 +622,8 @@ pub(crate) fn _answer_event(
     data: Py<PyAny>,
     reason: String,
 ) -> PyResult<Py<Event>> {
-    let body = Body::Answer(Box::new(Answer {
-        channel,
-        token,
-        data,
-        reason,
-    }));
-    Event::new(py, peer, body)
+    let body = Body::Answer(Box::new(Answer { channel, token, reason }));
+    Event::with_data(py, peer, body, data)
 }
 
 fn shortened(text: &str) -> String {

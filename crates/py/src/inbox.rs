@@ -139,10 +139,14 @@ impl Inbox {
                 Some(peer) => peer,
                 None => self.new_peer(py, open, id, listener, open.io.peer_url(id).unwrap_or_default())?,
             };
-            if let Some(body) = body_of(py, open, &peer, event, &mut interruption) {
+            if let Some((body, data)) = body_of(py, open, &peer, event, &mut interruption) {
                 is_plain &= matches!(body, Body::DataIn { channel, kind, .. }
                     if kind.number() <= Kind::VALUE.number() && !watched[usize::from(channel)]);
-                events.push(Event::new(py, peer.clone_ref(py), body)?);
+                let of = peer.clone_ref(py);
+                events.push(match data {
+                    Some(data) => Event::with_data(py, of, body, data)?,
+                    None => Event::new(py, of, body)?,
+                });
             }
             last = Some(peer);
         }
@@ -229,14 +233,14 @@ impl Drop for CollectorPause {
     }
 }
 
-/// Converts one event and lets its peer know; None if there is nothing in it for the game.
+/// Converts one event, with its data if it has some, and lets its peer know; None if there is nothing in it for the game.
 fn body_of(
     py: Python<'_>,
     open: &Open,
     peer: &Py<Peer>,
     event: IoEvent,
     interruption: &mut Option<PyErr>,
-) -> Option<Body> {
+) -> Option<(Body, Option<Py<PyAny>>)> {
     let object = peer;
     let peer = object.get();
     let id = peer.io_id;
@@ -258,14 +262,16 @@ fn body_of(
                 read = to_object(py, kind, &data, object, &open.codec);
             }
             match read {
-                Ok(data) => Some(Body::DataIn {
-                    channel,
-                    kind,
-                    data,
-                    sequence_id,
-                    is_lossy: delivery.is_lossy,
-                    reply: None,
-                }),
+                Ok(data) => {
+                    let body = Body::DataIn {
+                        channel,
+                        kind,
+                        sequence_id,
+                        is_lossy: delivery.is_lossy,
+                        reply: None,
+                    };
+                    Some((body, Some(data)))
+                }
                 Err(Unreadable::Refused(refusal)) => {
                     open.refused.fetch_add(1, Relaxed);
                     if let Err(error) = say_refused(py, object, &refusal) {
@@ -274,7 +280,7 @@ fn body_of(
                     None
                 }
                 Err(Unreadable::Bad(detail)) => {
-                    if peer.count_bad_message() > open.codec.limits().bad_messages {
+                    if peer.count_bad_message() > open.codec.limits.bad_messages() {
                         open.close_as_unreadable(py, id, &detail);
                     }
                     None
@@ -298,34 +304,39 @@ fn body_of(
                 Origin::Resumed => "resumed",
                 Origin::Restarted => Reason::Restarted.name(),
             };
-            Some(Body::Connected { reason })
+            Some((Body::Connected { reason }, None))
         }
         IoEvent::Lost { reason, time_left } => {
             peer.set_state(State::Lost);
-            Some(Body::Lost {
+            let body = Body::Lost {
                 reason: reason.name(),
                 seconds_left: time_left.as_secs_f64(),
-            })
+            };
+            Some((body, None))
         }
-        IoEvent::Resumed { after } => {
+        IoEvent::Resumed { after, is_restarted } => {
             peer.set_state(State::Connected);
-            Some(Body::Resumed {
+            let body = Body::Resumed {
                 seconds: after.as_secs_f64(),
-            })
+                reason: if is_restarted { Reason::Restarted.name() } else { "" },
+            };
+            Some((body, None))
+        }
+        IoEvent::Route { is_direct } => {
+            let route = if is_direct { "direct" } else { "relayed" };
+            Some((Body::Route { route }, None))
         }
         // Those have an event of their own.
         IoEvent::Room(_) => None,
-        IoEvent::Route { is_direct } => Some(Body::Route {
-            route: if is_direct { "direct" } else { "relayed" },
-        }),
         IoEvent::Disconnected { reason, detail } => {
             peer.mark_closed();
             open.remove_peer(id);
             open.forget_unreadable(id);
-            Some(Body::Disconnected {
+            let body = Body::Disconnected {
                 reason: reason.name(),
                 detail: explained(reason, printable(&detail), peer.url()),
-            })
+            };
+            Some((body, None))
         }
     }
 }

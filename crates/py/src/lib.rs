@@ -12,6 +12,7 @@
 //! | `data` | Python data to message and back |
 //! | `relay` | a relay of one's own |
 //! | `rows` | objects of one class to rows of bits and back |
+//! | `table` | the payload of a table to the dicts that it stands for |
 //! | `errors` | the exceptions, which are Python classes |
 
 mod data;
@@ -26,6 +27,7 @@ mod peer;
 mod recipients;
 mod relay;
 mod rows;
+mod table;
 
 #[pyo3::pymodule(gil_used = true)]
 mod _core {
@@ -37,11 +39,13 @@ mod _core {
     #[pymodule_export]
     use crate::listener::Listener;
     #[pymodule_export]
-    use crate::network::{_generate_key, _make_code, _measure, _read_code, Network, Watcher};
+    use crate::network::{_fold, _generate_key, _make_code, _measure, _read_code, Network, Watcher};
     #[pymodule_export]
     use crate::peer::Peer;
     #[pymodule_export]
     use crate::relay::Relay;
     #[pymodule_export]
     use crate::rows::Rows;
+    #[pymodule_export]
+    use crate::table::_table;
 }

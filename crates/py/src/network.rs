@@ -1,8 +1,9 @@
 //! The base of the Python class `Network`: sending, taking, and opening and closing what it holds.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use netplay_io::lan::{Advertise, FinderId};
@@ -11,12 +12,12 @@ use netplay_io::{
     Ban, ConnectOptions, Identity, IncomingRate, Key, Limits, ListenOptions, PeerId, Reason, Seat, SendError, Target,
     Transport,
 };
-use netplay_proto::value::{Bounds, MAX_DEPTH, measure};
+use netplay_proto::value::{Bounds, MAX_DEPTH, fold, measure};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::data::{to_channel, to_message};
+use crate::data::{bounds, to_channel, to_message};
 use crate::errors::{self, NotConnected, from_io, from_send};
 use crate::inbox::Inbox;
 use crate::listener::Listener;
@@ -64,7 +65,7 @@ impl Network {
                 decode,
                 unpack,
                 ask,
-                limits: Mutex::default(),
+                limits: DataLimits::default(),
             }),
             open: RwLock::new(None),
             is_used: AtomicBool::new(false),
@@ -255,7 +256,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, advertise, relay, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, relay, advertise, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -272,8 +273,8 @@ impl Network {
         grace: f64,
         transports: Option<Vec<String>>,
         certificate: Option<(PathBuf, PathBuf)>,
-        advertise: Option<(String, String)>,
         relay: Option<String>,
+        advertise: Option<(String, String)>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -286,9 +287,9 @@ impl Network {
             identity,
             transports: transports.map(to_transports).transpose()?,
             certificate,
-            advertise: advertise.map(|(app, title)| Advertise { app, title }),
             relay,
             p2p_secret: None,
+            advertise: advertise.map(|(app, title)| Advertise { app, title }),
             limits: Limits {
                 incoming: IncomingRate {
                     messages: max_messages,
@@ -431,7 +432,7 @@ impl Network {
             length,
             int_length,
         };
-        *self.codec.limits.lock().unwrap_or_else(PoisonError::into_inner) = DataLimits { bounds, bad_messages };
+        self.codec.limits.set(bounds, bad_messages);
         Ok(())
     }
 
@@ -585,7 +586,17 @@ pub(crate) fn _generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 /// Returns how many elements an encoded value has.
 #[pyfunction]
 pub(crate) fn _measure(data: &[u8]) -> PyResult<usize> {
-    measure(data, &Bounds::default()).map_err(|problem| PyValueError::new_err(problem.to_string()))
+    measure(data, &bounds()).map_err(|problem| PyValueError::new_err(problem.to_string()))
+}
+
+/// Returns an encoded value as it travels, measured: a list of dicts with the same keys has these once.
+#[pyfunction]
+pub(crate) fn _fold<'py>(data: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
+    match fold(data.as_bytes(), &bounds()) {
+        Ok(Cow::Borrowed(_)) => Ok(data.clone()),
+        Ok(Cow::Owned(folded)) => Ok(PyBytes::new(data.py(), &folded)),
+        Err(problem) => Err(PyValueError::new_err(problem.to_string())),
+    }
 }
 
 /// Returns true if it is a URL, or a list or tuple with one.

@@ -1,7 +1,7 @@
 //! What a network, its peers and its listeners share from the first `listen` or `connect` until `close`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netplay_io::lan::Scope;
@@ -26,25 +26,59 @@ pub(crate) struct Codec {
     pub(crate) unpack: Py<PyAny>,
     /// Takes a peer, data, a channel and a time in seconds or None: asks, and returns the token.
     pub(crate) ask: Py<PyAny>,
-    pub(crate) limits: Mutex<DataLimits>,
+    pub(crate) limits: DataLimits,
 }
 
-impl Codec {
-    pub(crate) fn limits(&self) -> DataLimits {
-        *lock(&self.limits)
-    }
-
-    pub(crate) fn bounds(&self) -> Bounds {
-        self.limits().bounds
-    }
-}
-
-/// What may be sent and may arrive.
-#[derive(Clone, Copy, Default)]
+/// What may be sent and may arrive. Looked at for every message and hardly ever set, so it is no lock: one who looks while it
+/// is set, on another thread, may find some of the old and some of the new.
 pub(crate) struct DataLimits {
-    pub(crate) bounds: Bounds,
+    depth: AtomicUsize,
+    elements: AtomicUsize,
+    length: AtomicUsize,
+    int_length: AtomicUsize,
+    bad_messages: AtomicU32,
+}
+
+impl DataLimits {
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            depth: self.depth.load(Relaxed),
+            elements: self.elements.load(Relaxed),
+            length: self.length.load(Relaxed),
+            int_length: self.int_length.load(Relaxed),
+        }
+    }
+
     /// How many messages that cannot be read a peer may send and stay.
-    pub(crate) bad_messages: u32,
+    pub(crate) fn bad_messages(&self) -> u32 {
+        self.bad_messages.load(Relaxed)
+    }
+
+    pub(crate) fn set(&self, bounds: Bounds, bad_messages: u32) {
+        self.depth.store(bounds.depth, Relaxed);
+        self.elements.store(bounds.elements, Relaxed);
+        self.length.store(bounds.length, Relaxed);
+        self.int_length.store(bounds.int_length, Relaxed);
+        self.bad_messages.store(bad_messages, Relaxed);
+    }
+}
+
+impl Default for DataLimits {
+    fn default() -> Self {
+        let Bounds {
+            depth,
+            elements,
+            length,
+            int_length,
+        } = Bounds::default();
+        Self {
+            depth: depth.into(),
+            elements: elements.into(),
+            length: length.into(),
+            int_length: int_length.into(),
+            bad_messages: 0.into(),
+        }
+    }
 }
 
 /// What is shared while a network is open.

@@ -411,7 +411,7 @@ impl Peer {
 
     /// Returns how many elements an encoded value of its has, or raises ValueError if that is no value within the limits.
     fn _measure(&self, data: &[u8]) -> PyResult<usize> {
-        measure(data, &self.open.codec.bounds()).map_err(|problem| PyValueError::new_err(problem.to_string()))
+        measure(data, &self.open.codec.limits.bounds()).map_err(|problem| PyValueError::new_err(problem.to_string()))
     }
 
     /// Its IP address, as far as is known; None inside this process.

@@ -51,13 +51,19 @@ class Client:
         self.server = server
         self.start = self.now = now
         self.is_predicting = self.is_interpolating = True
+        self.bangs: deque[Bang] = deque(maxlen=40)
+        self.corrections: deque[float] = deque(maxlen=600)  # how many pixels each word of the server moved us by
+        self.states = InterpolationBuffer[dict[int, Ship]]()
+        self.begin()
+
+    def begin(self) -> None:
+        """Knows nothing of the world yet. A server that was started again has another world, and another time."""
         self.number, self.seed = -1, 0
         self.names: dict[int, str] = {}
         self.comets: list[Comet] = []
         self.shots: dict[tuple[int, int], Shot] = {}  # by owner and tick
-        self.bangs: deque[Bang] = deque(maxlen=40)
         self.clock = Clock()
-        self.states = InterpolationBuffer[dict[int, Ship]]()
+        self.states.clear()
         self.truth: dict[int, Ship] = {}  # the last the server said of each ship
         self.truth_tick = 0
         self.inputs = InputBuffer(0)
@@ -65,12 +71,13 @@ class Client:
         self.me: Ship | None = None
         self.before: Ship | None = None  # our ship a tick ago
         self.slide = (0.0, 0.0)  # what is left of the last corrections to be made
-        self.corrections: deque[float] = deque(maxlen=600)  # how many pixels each word of the server moved us by
 
     # What comes in
 
     def handle(self, e: net.Event | pygame.event.Event, now: float) -> None:
         """Takes in one event of the network. We trust the server we called."""
+        if e.what == net.NETWORK_CONNECTED:
+            self.begin()
         if e.what != net.NETWORK_DATA_IN:
             return
         if e.channel == CHANNEL_STATE:
@@ -143,12 +150,10 @@ class Client:
         """Sends the keys of the last ticks. If the message is lost, the next ones say the same."""
         latest = self.inputs.latest(KEYS_AT_ONCE)
         late = max(0.0, self.shown_time - self.others_time)
-        sent = (
-            round((self.now - self.start) * 1000) + 1
-        )  # never 0, with which the server says that it heard nothing yet
+        sent = round((self.now - self.start) * 1000) + 1  # never 0, with which the server says that it heard nothing
         message = Keys(sent, round(late * 100), self.tick, bytes(keys for _, keys in latest))
         if self.server.state == "connected":
-            self.server.send(tuple(message), CHANNEL_KEYS, lossy=True)
+            self.server.send(message, CHANNEL_KEYS, lossy=True)
 
     def look_at_shots(self) -> None:
         """Ends shots that have flown long enough, and those that hit something on our screen.

@@ -1,9 +1,12 @@
 """What travels in comets, and on which channel. Times are whole milliseconds on the sender's own clock."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated
 
+import netplay as net
 from netplay.examples._comets_rules import PLACE, SPEED, Ship
 
+VERSION = "comets 1"  # those of another game or of another version are told so, and not let in
 CHANNEL_KEYS = 1  # to the server, lossy, each tick: Keys
 CHANNEL_STATE = 2  # from it, lossy, each tick: (tick, its time, the time in our last message, its time then, [ships])
 CHANNEL_WELCOME = 3  # from it: (your number, the seed of this world)
@@ -14,22 +17,15 @@ CHANNEL_HIT = 6  # from it: (victim, owner of the shot or -1 for a comet, tick o
 KEYS_AT_ONCE = 8  # each message repeats the keys of the last ticks, so a lost one costs nothing
 
 
-class Keys(NamedTuple):
-    """What a client says each tick."""
+@net.message
+@dataclass(frozen=True)
+class Keys:
+    """What a client says each tick. From somebody else's computer may come anything, so each field has bounds."""
 
-    sent: int  # its time
-    late: int  # how many hundredths of a tick ago it sees the others
-    newest: int  # the tick of the last keys
-    keys: bytes  # the keys of the last ticks, a byte each
-
-    @classmethod
-    def read(cls, data: Any) -> "Keys | None":
-        """Returns the message if it is one: what comes from somebody else's computer may be anything."""
-        if not isinstance(data, (tuple, list)) or len(data) != 4 or not isinstance(data[3], bytes):
-            return None
-        if not all(type(number) is int and 0 <= number < 2**40 for number in data[:3]):
-            return None
-        return cls(*data) if len(data[3]) <= KEYS_AT_ONCE else None
+    sent: Annotated[int, net.Limit(ge=0, lt=2**40)]  # its time
+    late: Annotated[int, net.Limit(ge=0, lt=2**40)]  # how many hundredths of a tick ago it sees the others
+    newest: Annotated[int, net.Limit(ge=0, lt=2**40)]  # the tick of the last keys
+    keys: Annotated[bytes, net.Limit(max_length=KEYS_AT_ONCE)]  # the keys of the last ticks, a byte each
 
 
 def pack(ship: Ship) -> tuple[int, ...]:

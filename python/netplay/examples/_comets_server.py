@@ -7,7 +7,6 @@ import netplay as net
 from netplay.examples import _comets_rules as rules
 from netplay.examples._comets_messages import (
     CHANNEL_HIT,
-    CHANNEL_KEYS,
     CHANNEL_PEOPLE,
     CHANNEL_SHOT,
     CHANNEL_STATE,
@@ -73,9 +72,9 @@ class Server:
             e.peer.send((pilot.ship.id, self.seed), CHANNEL_WELCOME)
         elif pilot is None:
             return
-        elif e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_KEYS:
-            message = Keys.read(e.data)
-            if message is None:
+        elif e.what == net.NETWORK_DATA_IN:
+            message = e.data
+            if not isinstance(message, Keys):
                 return
             pilot.echo = (message.sent, self.milliseconds(now))
             pilot.rewind = min(message.late / 100, MAX_REWIND)

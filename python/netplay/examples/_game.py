@@ -1,26 +1,26 @@
 """What the games share: the words of their command line, their menu, and letters and shapes with smooth edges.
 
-It knows pygame, but neither the network nor the rules of any game. A game uses it so:
+It knows pygame and how games are found, but not the rules of any game. A game uses it so:
 
     args = parse(command_line(__doc__, bots=4))
-    screen = open_window(args, "Comets", (960, 540))
-    menu = Menu("Comets", "fly, dodge, shoot", "arrows fly, space shoots")
-    while args.mode or menu.run(screen, args):  # the menu asks those who did not say on the command line what to do
-        play(screen, args)                      # looks at args.mode: "alone", "host" or "join" (then at args.url)
-        if not menu.was_used:
-            break
-        args.mode = ""                          # back to the menu
+    menu = Menu("Comets", "fly, dodge, shoot", "arrows fly, space shoots")  # for those who said nothing on that line
+    run(args, menu, (960, 540), play)  # play(screen, args) looks at args.mode: "alone", "host" or "join" an args.url
 """
 
 import argparse
+import contextlib
+import math
 import os
 import random
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import pygame
+
+import netplay as net
 
 NIGHT, PANEL, LINE = "#0d1020", "#1b2036", "#343c5e"
 BRIGHT, DIM, GOOD, WARN, BAD = "#f3f5ff", "#8c93b0", "#4fd18b", "#f5b942", "#ff6b6b"
@@ -42,23 +42,30 @@ PLAYER_COLORS = [
     "#6fb0c8",
     "#c0c8dc",
 ]
+LONGEST_NAME = 16  # letters: as many as fit into the 64 bytes that a name may be, whatever letters they are
 NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
 
 
 def command_line(doc: str | None, bots: int = 0, port: int = 5000) -> argparse.ArgumentParser:
     """Returns the parser of the words that every game understands. A game may add its own before it calls `parse`."""
+    parser = few_words(doc)
+    parser.add_argument("--bots", type=int, default=bots, help=f"how many players the computer makes up ({bots})")
+    parser.add_argument("--ticks", type=int, default=0, help="leave after so many ticks of the game")
+    parser.set_defaults(port=port, is_over=False)
+    return parser
+
+
+def few_words(doc: str | None) -> argparse.ArgumentParser:
+    """Returns the parser of the words that every example understands, also one without bots and ticks."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("url", nargs="?", help="where the server is; with --serve, where to serve")
     parser.add_argument("--serve", action="store_true", help="be the server; with --headless, for others only")
     parser.add_argument("--name", help="who you are")
-    parser.add_argument("--bots", type=int, default=bots, help=f"how many players the computer makes up ({bots})")
     parser.add_argument("--headless", action="store_true", help="draw, but show no window")
     parser.add_argument("--autoplay", action="store_true", help="let the computer play in your place")
     parser.add_argument("--seed", type=int, default=0, help="makes the same choices every time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="leave after so many seconds")
-    parser.add_argument("--ticks", type=int, default=0, help="leave after so many ticks of the game")
     parser.add_argument("--picture", help="save the window to this file when leaving")
-    parser.set_defaults(port=port, is_over=False)
     return parser
 
 
@@ -69,7 +76,7 @@ def parse(parser: argparse.ArgumentParser, words: list[str] | None = None) -> ar
     inside this process, so it means alone; its options make the network bad all the same.
     """
     args = parser.parse_args(words)
-    args.name = args.name or random.Random(args.seed or None).choice(NAMES)
+    args.name = printable(args.name or random.Random(args.seed or None).choice(NAMES))
     if args.serve:
         args.mode, args.url = "host", args.url or f"play://*:{args.port}"
     elif args.url and not args.url.startswith("local://"):
@@ -83,11 +90,54 @@ def parse(parser: argparse.ArgumentParser, words: list[str] | None = None) -> ar
     return args
 
 
+def run(
+    args: argparse.Namespace,
+    menu: "Menu",
+    size: tuple[int, int],
+    play: Callable[[pygame.Surface, argparse.Namespace], str],
+    draw_background: Callable[[pygame.Surface], None] | None = None,
+    rehearse: Callable[[pygame.Surface, argparse.Namespace], str] | None = None,
+) -> None:
+    """Opens the window, and plays what the command line says, or else what is chosen in the menu, until it is closed.
+
+    `play` returns why it is over, in words; empty if the player wanted it so. `rehearse` is called in its place where
+    the computer plays alone, with nobody to see it and no time to keep to.
+    """
+    if rehearse and args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
+        play = rehearse
+    screen = open_window(args, menu.title, size)
+    while not args.is_over and (args.mode or menu.run(screen, args, draw_background)):
+        try:
+            menu.notice = play(screen, args)
+        except net.Error as error:  # the port is taken, or what was typed is no address
+            menu.notice = str(error)
+            net.close()
+        if menu.notice:
+            print(menu.notice, flush=True)
+        if not menu.was_used:
+            break
+        args.mode = ""
+    if args.picture:
+        pygame.image.save(screen, args.picture)
+    pygame.quit()
+
+
 def open_window(args: argparse.Namespace, title: str, size: tuple[int, int]) -> pygame.Surface:
     """Opens the game's window; with --headless it is drawn as any other, and nobody sees it."""
     pygame.init()
     pygame.display.set_caption(f"{args.name} · {title}")
     return pygame.display.set_mode(size)
+
+
+@contextlib.contextmanager
+def no_traceback() -> Iterator[None]:
+    """Ends the program with one line where Ctrl-C, a port that is taken or an address that is none stops it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    except net.Error as error:
+        sys.exit(str(error))
 
 
 @dataclass
@@ -109,20 +159,26 @@ class Menu:
         self.notice = ""  # what went wrong last time, in words
         self.was_used = False  # false for those who said everything on the command line
         self.name = Row("Your name", text="")
-        self.join = Row("Join a game", "localhost, 192.168.1.20, play://…", text="", mode="join")
-        self.rows = [
+        self.fixed = [
             self.name,
             Row("Play alone", "against the computer", mode="alone"),
             Row("Host a game", "and let friends join", mode="host"),
-            self.join,
+            Row("Join a game", "localhost, 192.168.1.20, play://…", text="", mode="join"),
         ]
+        if hasattr(net, "join_room"):
+            self.fixed.append(
+                Row("Join a room", "the code that a friend told you", text="", mode="join", url="room://")
+            )
+        self.rows = list(self.fixed)  # and beside them the games on the local network
         self.focus = 1
 
     def show_found(self, games: list[tuple[str, str]]) -> None:
-        """Offers games to join, each a name and a URL, below the rest: whoever finds some on the network calls this."""
-        self.rows = self.rows[: self.rows.index(self.join) + 1]
-        self.rows += [Row(name, url, mode="join", url=url) for name, url in games[:4]]
-        self.focus = min(self.focus, len(self.rows) - 1)
+        """Offers games to join, each a name and a URL, beside the rest."""
+        focused = self.rows[self.focus]
+        self.rows = self.fixed + [
+            Row(name, "on your network", mode="join", url=url) for name, url in games[: len(self.fixed)]
+        ]
+        self.focus = self.rows.index(focused) if focused in self.rows else min(self.focus, len(self.rows) - 1)
 
     def run(
         self,
@@ -136,28 +192,30 @@ class Menu:
         pygame.key.set_repeat(400, 40)
         pygame.key.start_text_input()
         clock = pygame.time.Clock()
-        while not args.mode:
-            for e in pygame.event.get():
-                if e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
-                    return False
-                chosen = self.handle(e, screen)
-                if chosen:
-                    args.mode, args.url = chosen.mode, self.url_of(chosen, args)
-                    args.name = (self.name.text or "").strip() or args.name
-            screen.fill(NIGHT)
-            if draw_background:
-                draw_background(screen)
-            self.draw(screen)
-            pygame.display.flip()
-            clock.tick(60)
+        with Search(self.title.lower()) as search:
+            while not args.mode:
+                for e in pygame.event.get():
+                    if e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
+                        return False
+                    chosen = self.handle(e, screen)
+                    if chosen:
+                        args.mode, args.url = chosen.mode, self.url_of(chosen, args)
+                        args.name = printable((self.name.text or "").strip() or args.name)
+                self.show_found(search.games())
+                screen.fill(NIGHT)
+                if draw_background:
+                    draw_background(screen)
+                self.draw(screen)
+                pygame.display.flip()
+                clock.tick(60)
         pygame.key.stop_text_input()
         pygame.key.set_repeat()
         self.notice = ""
         return True
 
     def url_of(self, row: Row, args: argparse.Namespace) -> str:
-        """Returns where to go. What was typed may be a URL or only an address; room codes are to be told apart here."""
-        text = row.url or (row.text or "").strip()
+        """Returns where to go. What was typed may be a URL, only an address, or the code of a room."""
+        text = row.url + (row.text or "").strip()
         if row.mode != "join":
             return f"play://*:{args.port}" if row.mode == "host" else "local://game"
         text = text or "localhost"
@@ -188,8 +246,9 @@ class Menu:
 
     def place(self, i: int, screen: pygame.Surface) -> pygame.Rect:
         """Returns where a row stands."""
-        step = min(62, (screen.get_height() - 220) // len(self.rows))
-        return pygame.Rect((screen.get_width() - 420) // 2, 168 + i * step, 420, step - 10)
+        left = screen.get_width() // 2 - 430
+        down, is_found = i % len(self.fixed), i >= len(self.fixed)
+        return pygame.Rect(left + 440 * is_found, 168 + 62 * down, 420, 52)
 
     def draw(self, screen: pygame.Surface) -> None:
         """Draws the title, the rows and the keys."""
@@ -199,6 +258,9 @@ class Menu:
         screen.blit(subtitle, subtitle.get_rect(center=(center, 124)))
         for i, row in enumerate(self.rows):
             self.draw_row(screen, row, self.place(i, screen), i == self.focus)
+        if len(self.rows) == len(self.fixed):
+            words = write("looking for games on your network…", 20, DIM)
+            screen.blit(words, self.place(len(self.rows), screen).move(18, 18))
         words = write(self.notice or self.keys, 20, WARN if self.notice else DIM)
         screen.blit(words, words.get_rect(center=(center, screen.get_height() - 28)))
 
@@ -220,6 +282,35 @@ class Menu:
         if has_focus and pygame.time.get_ticks() % 1000 < 500:
             x = field.x + 11 + (words.get_width() - hidden if row.text else 0)
             pygame.draw.line(screen, BRIGHT, (x, field.y + 8), (x, field.bottom - 9), 2)
+
+
+def announced(app: str, url: str) -> str | None:
+    """Returns what `listen(advertise=)` gets: the app, so that others on the network see the game in their menus."""
+    return app if url.startswith(("play://", "play+udp://", "play+tcp://", "play+ws://")) else None
+
+
+class Search:
+    """Looks for games on the local network while the menu is there."""
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+        self.finder: net.Finder | None = None
+
+    def __enter__(self) -> "Search":
+        with contextlib.suppress(net.Error):  # without a network there is nothing to find, and one can play alone
+            self.finder = net.find(self.app)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.finder:
+            self.finder.close()
+
+    def games(self) -> list[tuple[str, str]]:
+        """Returns those that are there now, each what to call it and its URL."""
+        if not self.finder:
+            return []
+        net.poll()  # what is found comes in here, as everything does
+        return [(printable(game, 40), game.url) for game in self.finder.games]
 
 
 # Shapes and letters are drawn too large and then shrunk, which makes their edges smooth, and kept for the next frame.
@@ -251,9 +342,9 @@ def font(size: int) -> pygame.font.Font:
     return _fonts[size]
 
 
-def printable(name: object) -> str:
+def printable(name: object, letters: int = LONGEST_NAME) -> str:
     """Returns the name that a peer gave itself, made fit to be drawn: it may be anything."""
-    return "".join(letter for letter in str(name) if letter.isprintable())[:20].strip() or "somebody"
+    return "".join(letter for letter in str(name) if letter.isprintable())[:letters].strip() or "somebody"
 
 
 def color_of(name: str) -> str:

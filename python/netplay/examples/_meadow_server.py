@@ -12,8 +12,9 @@ from typing import Any
 
 import netplay as net
 from netplay.examples._crowd import Spot, Teller, World, everything, spot_at
-from netplay.examples._game import printable
+from netplay.examples._game import announced, printable
 
+VERSION = "meadow 1"  # those of another game or of another version are told so, and not let in
 CHANNEL_STEER = 1  # to the server, lossy: STEER
 CHANNEL_WELCOME = 2  # from the server, once: {"you": the number of my rabbit, "size": cells in a row of the world}
 CHANNEL_PICTURE = 3  # from the server, lossy, each tick: a snapshot, see _crowd.py
@@ -54,7 +55,12 @@ class Server:
 
     def __init__(self, name: str, *urls: str, size: int, seed: int = 0, budget: int = BUDGET) -> None:
         self.network = net.Network()
-        listeners = [self.network.listen(url, name=name, max_peers=MAX_PEERS) for url in urls]
+        listeners = [
+            self.network.listen(
+                url, name=name, version=VERSION, max_peers=MAX_PEERS, advertise=announced("meadow", url)
+            )
+            for url in urls
+        ]
         self.address = listeners[0].addresses[0]
         self.size, self.budget = size, budget
         self.dice = random.Random(f"{seed} meadow")

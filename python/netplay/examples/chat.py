@@ -20,7 +20,6 @@ import argparse
 import os
 import random
 import time
-import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -28,6 +27,21 @@ import pygame
 
 import netplay as net
 from netplay.examples._autoplay import Typist
+from netplay.examples._game import (
+    BAD,
+    BRIGHT,
+    DIM,
+    GOOD,
+    NAMES,
+    WARN,
+    color_of,
+    few_words,
+    font,
+    no_traceback,
+    printable,
+    rounded,
+    write,
+)
 
 CHANNEL_CHAT = 1  # to the server: a str, what I say. From the server: {"who": name, "text": what they said}
 CHANNEL_PEOPLE = 2  # from the server: the list of the names of all who are here, the server's own first
@@ -39,20 +53,6 @@ MAX_TEXT = 300  # letters in one line
 HISTORY = 200  # lines that a window remembers; the server tells them to those who come late
 
 NIGHT, BAR, BUBBLE, MINE = "#171a26", "#202436", "#2d3350", "#4457d6"
-BRIGHT, DIM, GOOD, WARN, BAD = "#f3f5ff", "#8c93b0", "#4fd18b", "#f5b942", "#ff6b6b"
-NAME_COLORS = [
-    "#ff8f6b",
-    "#ffc857",
-    "#7bd88f",
-    "#59d0e8",
-    "#7aa2ff",
-    "#c792ea",
-    "#ff7eb6",
-    "#b8d866",
-    "#e0b089",
-    "#9fe3c4",
-]
-NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Server(Chat):
 
     def handle(self, e: pygame.event.Event) -> None:
         """Lets guests in and out, and passes on what they say."""
-        who = name_of(e.peer)
+        who = printable(e.peer)
         if e.what == net.NETWORK_CONNECTED:
             for line in self.lines:  # tell the newcomer alone what was said before
                 net.send({"who": line.who, "text": line.text}, CHANNEL_CHAT, to=e.peer)
@@ -133,7 +133,7 @@ class Server(Chat):
             self.guests.remove(e.peer)
             self.news(f"{who} left")
         if e.what in (net.NETWORK_CONNECTED, net.NETWORK_DISCONNECTED):
-            self.people = [self.name] + [name_of(guest) for guest in self.guests]
+            self.people = [self.name] + [printable(guest) for guest in self.guests]
             net.send(self.people, CHANNEL_PEOPLE)
 
     def update(self) -> None:
@@ -289,29 +289,6 @@ class Window:
             pygame.draw.line(self.screen, BRIGHT, (x, box.y + 11), (x, box.bottom - 12), 2)
 
 
-# Shapes and letters are drawn too large and then shrunk, which makes their edges smooth, and kept for the next frame.
-@lru_cache(maxsize=500)
-def rounded(size: tuple[int, int], color: str, radius: int) -> pygame.Surface:
-    """Returns a rectangle with round corners."""
-    big = pygame.Surface((size[0] * 4, size[1] * 4), pygame.SRCALPHA)
-    big.fill((*pygame.Color(color)[:3], 0))  # see-through, but of the same colour: no dark edge
-    pygame.draw.rect(big, color, big.get_rect(), border_radius=radius * 4)
-    return pygame.transform.smoothscale(big, size)
-
-
-@lru_cache(maxsize=500)
-def write(text: str, size: int, color: str) -> pygame.Surface:
-    """Returns a text in pygame's own font."""
-    big = font(size * 2).render(text, True, color)
-    return pygame.transform.smoothscale(big, (big.get_width() // 2, big.get_height() // 2))
-
-
-@lru_cache
-def font(size: int) -> pygame.font.Font:
-    """Returns pygame's own font in one size."""
-    return pygame.font.Font(None, size)
-
-
 @lru_cache(maxsize=500)
 def wrap(text: str, width: int = WIDTH * 2 // 3) -> list[str]:
     """Breaks a text into rows that are at most `width` pixels wide."""
@@ -328,33 +305,19 @@ def wrap(text: str, width: int = WIDTH * 2 // 3) -> list[str]:
     return rows
 
 
-def name_of(peer: net.Peer) -> str:
-    """Returns the name that a peer gave itself, made fit to be drawn: it, too, may be anything."""
-    return "".join(letter for letter in str(peer) if letter.isprintable())[:20] or "somebody"
-
-
-def color_of(name: str) -> str:
-    """Returns the colour of a name: the same in every window, without asking anybody."""
-    return NAME_COLORS[(zlib.crc32(name.encode()) >> 8) % len(NAME_COLORS)]
-
-
 def main() -> None:
-    """Reads the command line and runs the chat until its window is closed."""
-    parser = argparse.ArgumentParser(description="Chat from one pygame window to another.")
-    parser.add_argument("url", nargs="?", help="where the server is; with --serve, where to serve")
-    parser.add_argument("--serve", action="store_true", help="be the server")
-    parser.add_argument("--name", help="who you are")
-    parser.add_argument("--headless", action="store_true", help="draw, but show no window")
-    parser.add_argument("--autoplay", action="store_true", help="let the computer type")
-    parser.add_argument("--seed", type=int, default=0, help="makes the same choices every time")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="leave after so many seconds")
-    parser.add_argument("--picture", help="save the window to this file when leaving")
-    args = parser.parse_args()
+    """Reads the command line, and runs the chat."""
+    args = few_words(__doc__).parse_args()
+    with no_traceback():
+        run(args)
 
+
+def run(args: argparse.Namespace) -> None:
+    """Runs the chat until its window is closed."""
     if args.headless:
         os.environ["SDL_VIDEODRIVER"] = os.environ["SDL_AUDIODRIVER"] = "dummy"
     pygame.init()
-    name = args.name or ("Host" if args.serve else random.Random(args.seed or None).choice(NAMES))
+    name = printable(args.name or ("Host" if args.serve else random.Random(args.seed or None).choice(NAMES)))
     chat = Server(name, args.url or "play://*:5000") if args.serve else Guest(name, args.url or "play://localhost:5000")
     window = Window(chat)
     typist = Typist(name, args.seed) if args.autoplay else None

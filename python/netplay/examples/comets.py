@@ -36,10 +36,11 @@ import pygame
 
 import netplay as net
 from netplay.examples._comets_client import Client
+from netplay.examples._comets_messages import VERSION
 from netplay.examples._comets_picture import SIZE, Picture, draw_backdrop
 from netplay.examples._comets_rules import FIRE, LEFT, RIGHT, THRUST, steer
 from netplay.examples._comets_server import MAX_PLAYERS, Server
-from netplay.examples._game import Menu, command_line, open_window, parse
+from netplay.examples._game import Menu, announced, command_line, no_traceback, parse, run
 
 KEYS = [
     (LEFT, pygame.K_LEFT, pygame.K_a),
@@ -58,10 +59,16 @@ class Hosted:
         self.url = args.url if args.mode == "alone" else "local://comets"  # how the one in front gets in
         self.address = ""
         if args.mode == "host":
-            listener = self.network.listen(args.url, name=f"{args.name}'s comets", max_peers=MAX_PLAYERS)
+            listener = self.network.listen(
+                args.url,
+                name=args.name,
+                version=VERSION,
+                max_peers=MAX_PLAYERS,
+                advertise=announced("comets", args.url),
+            )
             self.address = listener.addresses[0]  # what to give to friends
             print(f"serving {self.address}", flush=True)
-        self.network.listen(self.url, name="Comets")
+        self.network.listen(self.url, name=args.name, version=VERSION)
 
     def update(self, timeout: float = 0.0) -> None:
         """Hears what has come, and plays what is due."""
@@ -72,11 +79,9 @@ class Hosted:
 
 def play(screen: pygame.Surface, args: Namespace) -> str:
     """Plays until somebody leaves. Returns why it is over: empty if the player wanted it so."""
-    try:
-        hosted = Hosted(args) if args.mode != "join" else None
-        client = Client(net.connect(hosted.url if hosted else args.url, name=args.name), time.monotonic())
-    except net.Error as error:  # the port is taken, or what was typed is no address: the menu says so
-        return str(error)
+    hosted = Hosted(args) if args.mode != "join" else None
+    peer = net.connect(hosted.url if hosted else args.url, name=args.name, version=VERSION)
+    client = Client(peer, time.monotonic())
     picture = Picture(screen, client)
     graph = net.NetGraph(buffer=client.states, is_visible=args.graph)  # F3 shows and hides it
     clock, end = pygame.time.Clock(), time.monotonic() + args.seconds
@@ -144,20 +149,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--graph", action="store_true", help="show the network from the start")
     args = parse(parser, words)
     if args.serve and args.headless and not args.autoplay:
-        serve(args)
-        return
-    screen = open_window(args, "comets", SIZE)
-    menu = make_menu()
-    while args.mode or menu.run(screen, args, draw_backdrop):
-        menu.notice = play(screen, args)
-        if menu.notice:
-            print(menu.notice, flush=True)
-        if not menu.was_used or args.is_over:
-            break
-        args.mode = ""
-    if args.picture:
-        pygame.image.save(screen, args.picture)
-    pygame.quit()
+        with no_traceback():
+            serve(args)
+    else:
+        run(args, make_menu(), SIZE, play, draw_backdrop)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from functools import lru_cache
 import pygame
 
 import netplay as net
+from netplay.examples._game import BRIGHT, DIM, NAMES, few_words, no_traceback, printable, rounded, write
 
 STAR = net.event_type("star", score=int)  # the screen tells a pad: you caught one, you have so many
 CHANNEL_COLOR = 1  # a pad asks, with None: which colour has my ship? The screen answers with a str
@@ -37,9 +38,8 @@ POWER, DRAG = 900.0, 1.8  # how a ship speeds up, in pixels/s², and slows down,
 REACH = 30  # how near to a star is near enough, in pixels
 STARS = 6  # on the screen at a time
 
-NIGHT, BAR, DIM, BRIGHT, GOLD = "#12141f", "#202436", "#8c93b0", "#f3f5ff", "#ffd75e"
+NIGHT, BAR, GOLD = "#12141f", "#202436", "#ffd75e"
 COLORS = ["#ff8f6b", "#59d0e8", "#7bd88f", "#c792ea", "#ff7eb6", "#7aa2ff", "#b8d866", "#e0b089"]
-NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
 DIRECTIONS = {
     pygame.K_LEFT: (-1, 0),
     pygame.K_RIGHT: (1, 0),
@@ -112,7 +112,7 @@ class Screen:
         """Takes in keys, whoever pressed them, and pads that come and go."""
         peer = getattr(e, "peer", None)  # an event of our own keyboard has none
         if e.type == net.NETWORK and e.what == net.NETWORK_CONNECTED:
-            self.add(peer, name_of(e.peer), color_of(e.peer))
+            self.add(peer, printable(e.peer), color_of(e.peer))
         elif e.type == net.NETWORK and e.what == net.NETWORK_DISCONNECTED and peer in self.ships:
             self.tell(f"{self.ships.pop(peer).name} left")
         elif e.type in (pygame.KEYDOWN, pygame.KEYUP):
@@ -191,7 +191,7 @@ class Pad:
         elif e.type == net.NETWORK and e.what == net.NETWORK_ANSWER and e.token == self.token and not e.reason:
             self.color = e.data
         elif e.type == net.NETWORK and e.what in (net.NETWORK_CONNECTED, net.NETWORK_RESUMED):
-            self.status = f"you fly on {name_of(e.peer)}'s screen"
+            self.status = f"you fly on {printable(e.peer)}'s screen"
         elif e.type == net.NETWORK and e.what == net.NETWORK_LOST:
             self.status = "the line went dead, reconnecting…"
         elif e.type == net.NETWORK and e.what == net.NETWORK_DISCONNECTED:
@@ -256,50 +256,25 @@ def draw_star(screen: pygame.Surface, at: pygame.Vector2, radius: float) -> None
     pygame.draw.aalines(screen, GOLD, True, points)
 
 
-@lru_cache
-def rounded(size: tuple[int, int], color: str, radius: int) -> pygame.Surface:
-    """Returns a rectangle with round corners."""
-    big = pygame.Surface((size[0] * 4, size[1] * 4), pygame.SRCALPHA)
-    big.fill((*pygame.Color(color)[:3], 0))
-    pygame.draw.rect(big, color, big.get_rect(), border_radius=radius * 4)
-    return pygame.transform.smoothscale(big, size)
-
-
-@lru_cache(maxsize=500)
-def write(text: str, size: int, color: str) -> pygame.Surface:
-    """Returns a text in pygame's own font."""
-    big = pygame.font.Font(None, size * 2).render(text, True, color)
-    return pygame.transform.smoothscale(big, (big.get_width() // 2, big.get_height() // 2))
-
-
-def name_of(peer: net.Peer) -> str:
-    """Returns the name that a peer gave itself, made fit to be drawn: it may be anything."""
-    return "".join(letter for letter in peer.name if letter.isprintable())[:16] or "somebody"
-
-
 def color_of(peer: net.Peer) -> str:
     """Returns the colour of a pad's ship."""
     return COLORS[peer.id % len(COLORS)]
 
 
 def main() -> None:
-    """Reads the command line and runs a screen or a pad until its window is closed."""
-    parser = argparse.ArgumentParser(description="Your keyboard drives a ship in a window on another computer.")
-    parser.add_argument("url", nargs="?", help="be a pad, and call this screen; with --serve, where to serve")
-    parser.add_argument("--serve", action="store_true", help="be the screen; so you are without a URL")
-    parser.add_argument("--name", help="who you are")
-    parser.add_argument("--headless", action="store_true", help="draw, but show no window")
-    parser.add_argument("--autoplay", action="store_true", help="let the computer press the keys")
-    parser.add_argument("--seed", type=int, default=0, help="makes the same choices every time")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="leave after so many seconds")
-    parser.add_argument("--picture", help="save the window to this file when leaving")
-    args = parser.parse_args()
+    """Reads the command line, and runs a screen or a pad."""
+    args = few_words(__doc__).parse_args()
+    with no_traceback():
+        run(args)
 
+
+def run(args: argparse.Namespace) -> None:
+    """Runs a screen or a pad until its window is closed."""
     if args.headless:
         os.environ["SDL_VIDEODRIVER"] = os.environ["SDL_AUDIODRIVER"] = "dummy"
     pygame.init()
     is_screen = args.serve or args.url is None
-    name = args.name or ("Host" if is_screen else random.Random(args.seed or None).choice(NAMES))
+    name = printable(args.name or ("Host" if is_screen else random.Random(args.seed or None).choice(NAMES)))
     game = Screen(name, args.url or "play://*:5000", args.seed) if is_screen else Pad(name, args.url)
     window = pygame.display.set_mode(game.size)
     pygame.display.set_caption(f"{name} · netplay gamepad")

@@ -17,8 +17,6 @@ Try it, and pull a cable, or kill a window and start it again with the same name
 """
 
 import argparse
-import contextlib
-import math
 import random
 import time
 import zlib
@@ -26,10 +24,11 @@ import zlib
 import pygame
 
 import netplay as net
-from netplay.examples._game import NAMES, WARN, Menu, command_line, open_window, parse, printable
+from netplay.examples._game import NAMES, WARN, Menu, announced, command_line, no_traceback, parse, printable, run
 from netplay.examples._lines_rules import FREE, MAX_SEATS, Illegal, Table, choose_line
 from netplay.examples._lines_window import HEIGHT, WIDTH, Window, draw_backdrop
 
+VERSION = "lines 1"  # those of another game or of another version are told so, and not let in
 CHANNEL_WISH = 1  # to the server: the number of a line that I want to draw, or "begin"
 CHANNEL_TABLE = (
     2  # from the server: {"table": all of it, "you": my seat, "away": seconds left of each seat, "watching": n}
@@ -46,7 +45,10 @@ class Server:
 
     def __init__(self, name: str, *urls: str) -> None:
         self.network = net.Network()
-        listeners = [self.network.listen(url, name=name, max_peers=MAX_PEERS) for url in urls]
+        listeners = [
+            self.network.listen(url, name=name, version=VERSION, max_peers=MAX_PEERS, advertise=announced("lines", url))
+            for url in urls
+        ]
         self.address = listeners[0].addresses[0]  # what to give to friends
         self.peers: list[net.Peer] = []  # everybody
         self.seats: list[net.Peer] = []  # those who play, in the order of their turns
@@ -175,17 +177,15 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     bots: list[tuple[net.Network, Guest]] = []
     if args.mode == "join":
         # With `resume`, whoever is killed and starts again with the same name is the same player, on the same seat.
-        guest = Guest(net.connect(args.url, name=args.name, resume=f"lines {args.name}"), args.name, args.seed)
+        peer = net.connect(args.url, name=args.name, version=VERSION, resume=f"lines {args.name}")
     else:
         inside = args.url if args.mode == "alone" else INSIDE
-        try:
-            server = Server(args.name, *([args.url] if args.mode == "host" else []), inside)
-        except net.Error as error:
-            return str(error)
-        guest = Guest(net.connect(inside, name=args.name), args.name, args.seed)
+        server = Server(args.name, *([args.url] if args.mode == "host" else []), inside)
+        peer = net.connect(inside, name=args.name, version=VERSION)
         for name in [name for name in NAMES if name != args.name][: bots_of(args)]:
             network = net.Network()
-            bots.append((network, Guest(network.connect(inside, name=name), name, args.seed)))
+            bots.append((network, Guest(network.connect(inside, name=name, version=VERSION), name, args.seed)))
+    guest = Guest(peer, args.name, args.seed)
     window = Window(screen, guest, server.address if server and args.mode == "host" else "")
     graph = net.NetGraph()  # F3 shows and hides it
     clock, end = pygame.time.Clock(), time.monotonic() + args.seconds
@@ -217,17 +217,16 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Is the server and nothing else, for a machine without a screen. Ctrl-C ends it."""
+    """Is the server and nothing else, for a machine without a screen."""
     server, end = Server(args.name, args.url), time.monotonic() + args.seconds
     print(f"serving {server.address}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        while time.monotonic() < end:
-            for event in server.network.get(timeout=0.1):
-                server.handle(event)
+    while time.monotonic() < end:
+        for event in server.network.get(timeout=0.1):
+            server.handle(event)
 
 
-def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
-    """Plays without a clock, and makes sure after each tick that all know the same. Prints what is always the same."""
+def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> str:
+    """Plays without a clock, and makes sure after each tick that all know the same. Returns what is always the same."""
     server = Server("Server", args.url)
     guests: list[tuple[net.Network, Guest]] = []
     digest, games, ticks = 0, 0, args.ticks or 600
@@ -245,7 +244,7 @@ def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
 
     for name in [args.name, *(name for name in NAMES if name != args.name)][: 1 + bots_of(args)]:
         network = net.Network()
-        guests.append((network, Guest(network.connect(args.url, name=name), name, args.seed)))
+        guests.append((network, Guest(network.connect(args.url, name=name, version=VERSION), name, args.seed)))
         guests[-1][1].is_waiting = True  # for the first table
         settle()
     for _ in range(ticks):
@@ -254,8 +253,8 @@ def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
         settle()
         digest = zlib.crc32(repr(server.table).encode(), digest)
         games += server.table.phase == "over"
-    print(f"{ticks} ticks, {games} games, {digest:08x}: the same on the server and {len(guests)} clients")
     Window(screen, guests[0][1]).draw()
+    return f"{ticks} ticks, {games} games, {digest:08x}: the same on the server and {len(guests)} clients"
 
 
 def bots_of(args: argparse.Namespace) -> int:
@@ -268,23 +267,12 @@ def main(words: list[str] | None = None) -> None:
     parser = command_line(__doc__)
     parser.set_defaults(bots=None)
     args = parse(parser, words)
-    if args.serve and args.headless:
-        serve(args)
-        return
-    screen = open_window(args, "Lines", (WIDTH, HEIGHT))
     menu = Menu("Lines", "four lines make a box, and who draws the fourth owns it", "the mouse draws, Space begins")
-    if args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
-        rehearse(screen, args)
-        args.is_over = True
-    while not args.is_over and (args.mode or menu.run(screen, args, draw_backdrop)):
-        menu.notice = play(screen, args)
-        if not menu.was_used:
-            print(menu.notice or "goodbye")
-            break
-        args.mode = ""
-    if args.picture:
-        pygame.image.save(screen, args.picture)
-    pygame.quit()
+    if args.serve and args.headless:
+        with no_traceback():
+            serve(args)
+    else:
+        run(args, menu, (WIDTH, HEIGHT), play, draw_backdrop, rehearse)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ Try it alone with 150 others, or with a server in one terminal and bots and your
 """
 
 import argparse
-import contextlib
 import math
 import random
 import time
@@ -33,7 +32,7 @@ import pygame
 
 import netplay as net
 from netplay.examples._crowd import Hearer, View, far, place
-from netplay.examples._game import Menu, command_line, open_window, parse
+from netplay.examples._game import Menu, command_line, no_traceback, parse, run
 from netplay.examples._meadow_server import (
     CELL,
     CHANNEL_NEWS,
@@ -44,6 +43,7 @@ from netplay.examples._meadow_server import (
     SPEED,
     STEER,
     TICKS,
+    VERSION,
     Server,
     walk,
 )
@@ -60,10 +60,14 @@ class Guest:
     def __init__(self, server: net.Peer, name: str, seed: object = None) -> None:
         self.server = server
         self.dice = random.Random(f"{seed} {name}")  # with which the computer plays
+        self.state, self.trouble = "calling", ""
+        self.begin()
+
+    def begin(self) -> None:
+        """Knows nothing of the meadow yet. A server that was started again has another one, and counts from 0."""
         self.hearer = Hearer()
         self.you, self.size = -1, 0
         self.news: dict[str, Any] = {}
-        self.state, self.trouble = "calling", ""
         self.goal = (0, 0)  # where the computer walks, and until when
         self.until = 0
 
@@ -75,11 +79,14 @@ class Guest:
             self.news = e.data
         elif e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_WELCOME:
             self.you, self.size = e.data["you"], e.data["size"]
-        elif e.what in (net.NETWORK_CONNECTED, net.NETWORK_RESUMED):
+        elif e.what == net.NETWORK_CONNECTED:
+            self.begin()
+            self.state = "here"
+        elif e.what == net.NETWORK_RESUMED:
             self.state = "here"
         elif e.what == net.NETWORK_LOST:
             self.state = "lost"
-        else:  # NETWORK_DISCONNECTED
+        elif e.what == net.NETWORK_DISCONNECTED:
             self.state, self.trouble = "gone", f"{e.reason}: {e.detail}" if e.detail else e.reason
 
     def handle_picture(self, data: bytes) -> None:
@@ -120,8 +127,13 @@ class Player(Guest):
     """A guest with eyes: the others move smoothly for it, and its own rabbit does not wait for the server."""
 
     def __init__(self, server: net.Peer, name: str, seed: object = None) -> None:
-        super().__init__(server, name, seed)
         self.pictures: InterpolationBuffer[View] = InterpolationBuffer()
+        super().__init__(server, name, seed)
+
+    def begin(self) -> None:
+        """Knows nothing yet."""
+        super().begin()
+        self.pictures.clear()
         self.me = (0.0, 0.0)  # where we draw our own rabbit
         self.slack = float("inf")  # how many pixels that may be from where the server last saw it
 
@@ -173,7 +185,7 @@ class Flock:
 
     def join(self, name: str) -> None:
         """Lets one more call the server."""
-        guest = self.kind(self.network.connect(self.url, name=name, timeout=30), name, self.seed)
+        guest = self.kind(self.network.connect(self.url, name=name, version=VERSION, timeout=30), name, self.seed)
         self.guests[guest.server] = guest
         self.order.append(guest)
 
@@ -192,13 +204,10 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     """Plays until somebody leaves. Returns what went wrong, in words."""
     server = None
     if args.mode != "join":
-        try:
-            server = Server(args.name, *hosting(args), size=size_for(args), seed=args.seed)
-        except net.Error as error:
-            return str(error)
+        server = Server(args.name, *hosting(args), size=size_for(args), seed=args.seed)
     url = INSIDE if args.mode == "host" else args.url
     flock = Flock(url, bots_of(args), args.seed)
-    guest = Player(net.connect(url, name=args.name), args.name, args.seed)
+    guest = Player(net.connect(url, name=args.name, version=VERSION), args.name, args.seed)
     window = Window(screen, server.address if server and args.mode == "host" else "")
     graph = net.NetGraph(buffer=guest.pictures)  # F3 shows and hides it
     clock, next_steer, end = pygame.time.Clock(), 0.0, time.monotonic() + args.seconds
@@ -231,26 +240,25 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     return guest.trouble
 
 
-def without_window(args: argparse.Namespace) -> None:
-    """Is a server and nothing else, or a flock and nothing else, for machines without a screen. Ctrl-C ends it."""
+def serve(args: argparse.Namespace) -> None:
+    """Is a server and nothing else, or a flock and nothing else, for machines without a screen."""
     end = time.monotonic() + args.seconds
-    with contextlib.suppress(KeyboardInterrupt):
-        if args.mode == "join":
-            flock = Flock(args.url, bots_of(args), args.seed)
-            while time.monotonic() < end:
-                flock.update()
-                time.sleep(PAUSE)
-        else:
-            server = Server(args.name, args.url, size=size_for(args), seed=args.seed)
-            print(f"serving {server.address}", flush=True)
-            while time.monotonic() < end:
-                server.update(1.0)
+    if args.mode == "join":
+        flock = Flock(args.url, bots_of(args), args.seed)
+        while time.monotonic() < end:
+            flock.update()
+            time.sleep(PAUSE)
+    else:
+        server = Server(args.name, args.url, size=size_for(args), seed=args.seed)
+        print(f"serving {server.address}", flush=True)
+        while time.monotonic() < end:
+            server.update(1.0)
 
 
-def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
+def rehearse(_screen: pygame.Surface, args: argparse.Namespace) -> str:
     """Plays without a clock, and makes sure at each tick that all have the picture which the server believes they have.
 
-    Prints what is always the same.
+    Returns what is always the same.
     """
     server = Server("Server", args.url, size=size_for(args), seed=args.seed)
     flock = Flock(args.url, seed=args.seed)
@@ -285,7 +293,7 @@ def rehearse(screen: pygame.Surface, args: argparse.Namespace) -> None:
                 raise SystemExit(f"tick {server.world.tick}: {guest.hearer.view}, but {believed[guest.you]} was told")
             digest = zlib.crc32(repr(sorted(guest.hearer.view.items())).encode(), digest)
     picked = sum(rabbit.flowers for rabbit in server.rabbits.values())
-    print(f"{ticks} ticks, {picked} flowers, {digest:08x}: the same on the server and {len(guests)} clients")
+    return f"{ticks} ticks, {picked} flowers, {digest:08x}: the same on the server and {len(guests)} clients"
 
 
 def bots_of(args: argparse.Namespace) -> int:
@@ -309,25 +317,14 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=0, help="how many cells the server's world has in a row")
     parser.set_defaults(bots=None)
     args = parse(parser, words)
-    if args.headless and (args.serve or (args.mode == "join" and args.bots)):
-        without_window(args)
-        return
-    screen = open_window(args, "Meadow", (WIDTH, HEIGHT))
     menu = Menu(
         "Meadow", "hundreds of rabbits, and flowers for all", "arrows or the mouse walk, G shows the grid", "#8fd66b"
     )
-    if args.mode == "alone" and args.headless and args.autoplay and args.seconds == math.inf:
-        rehearse(screen, args)
-        args.is_over = True
-    while not args.is_over and (args.mode or menu.run(screen, args, draw_backdrop)):
-        menu.notice = play(screen, args)
-        if not menu.was_used:
-            print(menu.notice or "goodbye")
-            break
-        args.mode = ""
-    if args.picture:
-        pygame.image.save(screen, args.picture)
-    pygame.quit()
+    if args.headless and (args.serve or (args.mode == "join" and args.bots)):
+        with no_traceback():
+            serve(args)
+    else:
+        run(args, menu, (WIDTH, HEIGHT), play, draw_backdrop, rehearse)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use netplay_proto::compact::{RowReader, RowWriter, Steps, Width};
 use netplay_proto::room::{Control, Entry, LinkId, Output as RoomOutput, Room, RoomConfig, Roster, Topology};
-use netplay_proto::value::{Bounds, EXTENSION_WEIGHT, measure};
+use netplay_proto::value::{Bounds, EXTENSION_WEIGHT, fold, measure};
 use netplay_proto::wire::{Ack, Chunk, Datagram, Introduction};
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
@@ -36,7 +36,8 @@ const DELIVERIES: [Delivery; 4] = [
 /// Any bytes as a plain value.
 ///
 /// Nobody panics; a value has no more elements than bytes (by their weight) and than the bound; what is one ends nowhere sooner or later; and
-/// what is within tight bounds is within wide ones, with as many elements.
+/// what is within tight bounds is within wide ones, with as many elements. With its lists of dicts folded it is no longer, and
+/// within the same bounds.
 pub(crate) fn value(data: &[u8]) {
     let wide = Bounds::default();
     let tight = Bounds {
@@ -52,6 +53,14 @@ pub(crate) fn value(data: &[u8]) {
     }
     if let Ok(elements) = measure(data, &tight) {
         assert!(elements <= tight.elements && measure(data, &wide) == Ok(elements));
+    }
+    for bounds in [wide, tight] {
+        let folded = fold(data, &bounds);
+        assert_eq!(folded.as_ref().err(), measure(data, &bounds).as_ref().err());
+        if let Ok(folded) = folded {
+            assert!(folded.len() <= data.len());
+            assert_eq!(measure(&folded, &bounds), measure(data, &bounds));
+        }
     }
 }
 

@@ -77,7 +77,13 @@ impl Endpoint {
                         self.established.insert(slot.id);
                         self.push_connected(&slot, *remote, connection.path(), origin);
                         if let Some(after) = resumed.filter(|_| !is_new) {
-                            self.inbox.push_event(slot.id, Event::Resumed { after });
+                            self.inbox.push_event(
+                                slot.id,
+                                Event::Resumed {
+                                    after,
+                                    is_restarted: false,
+                                },
+                            );
                         }
                     }
                 }
@@ -102,7 +108,13 @@ impl Endpoint {
         if is_resumed {
             slot.seat = old.seat;
             if let Some(after) = connection.inherit(now, old.connection) {
-                self.inbox.push_event(slot.id, Event::Resumed { after });
+                self.inbox.push_event(
+                    slot.id,
+                    Event::Resumed {
+                        after,
+                        is_restarted: false,
+                    },
+                );
             }
         } else {
             old.connection.lose(Reason::Restarted, &mut self.inbox);
@@ -386,13 +398,25 @@ impl Endpoint {
         if !matches!(claim, SeatClaim::Fresh(_)) {
             // A client that did not know that it was in has nothing, which is all that it has had.
             if let Some(after) = connection.inherit(now, old) {
-                self.inbox.push_event(id, Event::Resumed { after });
+                self.inbox.push_event(
+                    id,
+                    Event::Resumed {
+                        after,
+                        is_restarted: false,
+                    },
+                );
             }
         } else {
             // The game must hear of it, even if nobody had missed the client yet: it knows nothing of what was.
             old.lose(Reason::Restarted, &mut self.inbox);
             let after = now - connection.inherit_unheard(now, old);
-            self.inbox.push_event(id, Event::Resumed { after });
+            self.inbox.push_event(
+                id,
+                Event::Resumed {
+                    after,
+                    is_restarted: true,
+                },
+            );
         }
         connection
     }

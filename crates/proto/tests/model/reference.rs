@@ -137,7 +137,7 @@ impl Reference {
                     ..
                 },
             ) if seat.is_caller => Phase::Connected,
-            (Phase::Lost, Event::Resumed { after }) => {
+            (Phase::Lost, Event::Resumed { after, .. }) => {
                 assert!(*after >= limits.lost_after, "{end:?} is back after {after:?}");
                 Phase::Connected
             }

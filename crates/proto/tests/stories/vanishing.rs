@@ -131,7 +131,7 @@ fn a_peer_that_comes_back_in_time_finds_everything_in_order() {
                 "found again only {:?} after the link was back",
                 at - restored_at
             );
-            let Event::Resumed { after } = resumed else {
+            let Event::Resumed { after, .. } = resumed else {
                 unreachable!()
             };
             assert!(
