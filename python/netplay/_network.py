@@ -199,7 +199,8 @@ class Network(_core.Network):
             ValueError: A name or version is too long; `max_peers`, `max_messages`, `max_rate` or `send_rate` is below
                 1; `copies` or `grace` is not 0 or more; `transports` has an unknown word, none, or the URL says it
                 already; `certificate` or `relay` cannot be used; `advertise` or `title` is not as above, or nobody on
-                the network could come by the URL; or one of these is given for what has no such thing (`tcp://` and the like).
+                the network could come by the URL; or one of these is given for what has no such thing (`tcp://` and
+                the like).
 
         Example:
             >>> import netplay

@@ -62,19 +62,20 @@ class Internet:
         way_in = {
             "full cone": f"iifname wan meta l4proto udp dnat to {host}",
             "address-restricted": f"iifname wan meta l4proto udp ip saddr @known dnat to {host}",
-        }.get(kind, "")
+        }.get(kind, "accept")
         blocked = "meta l4proto udp drop" if kind == "UDP blocked" else ""
         rules = f"""
             flush ruleset
             table ip home {{
                 set known {{ type ipv4_addr; flags dynamic, timeout; timeout 1m; }}
                 chain out {{ type nat hook postrouting priority 100; oifname wan {way_out}; }}
-                chain in {{ type nat hook prerouting priority -100; {way_in} }}
+                chain in {{ type nat hook prerouting priority -100; {way_in}; }}
                 chain through {{
                     type filter hook forward priority 0;
                     {blocked}
                     iifname lan meta l4proto udp update @known {{ ip daddr }}
-                    iifname wan ct state new ct status != dnat drop
+                    iifname wan ct status dnat accept
+                    iifname wan ct state new drop
                 }}
                 chain own {{ type filter hook input priority 0; iifname wan meta l4proto udp drop; }}
             }}

@@ -54,6 +54,7 @@ with netplay.Network() as network:
                 direct = now if first_route == "direct" else None
             peer.send(sent)
             sent += 1
+        tick = time.monotonic() + 0.01
         for event in network.get(0.01):
             if event.what is NETWORK_DATA_IN:
                 first = first or time.monotonic() - began
@@ -61,6 +62,7 @@ with netplay.Network() as network:
                 direct = time.monotonic() - began if event.route == "direct" else None
             elif event.what is not NETWORK_CONNECTED:
                 others.append(str(event))
+        time.sleep(max(0.0, tick - time.monotonic()))
         is_over = now > (5 + (first or 20) if direct is None else direct + 1) or peer.state == "closed"
     if peer.state == "connected":
         peer.send("end")

@@ -11,10 +11,12 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from conftest import wait_for, wait_until
+from hosts import AWAY, Hosts, ip, lines
 
 import netplay
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST, NETWORK_RESUMED, Network
@@ -31,7 +33,8 @@ class Relay:
         self.lines: list[str] = []
         first = self._line()
         self.url = re.findall(r"relay=(\S+)", first)[0]
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _line(self) -> str:
         assert self.process.stdout is not None
@@ -61,6 +64,9 @@ def relays() -> Iterator[Callable[..., Relay]]:
     for relay in made:
         relay.process.kill()
         relay.process.wait()
+        relay.reader.join()
+        assert relay.process.stdout is not None
+        relay.process.stdout.close()
 
 
 def test_an_id_and_an_address_are_enough(networks: Callable[[], Network]) -> None:
@@ -205,3 +211,36 @@ with netplay.Network() as network:
             assert [event.data for event in rest][-1] == 599
         finally:
             guest.kill()
+
+
+# A relay, a host and a guest by it, and another guest by an address; then a while in which somebody could be asked.
+AT_HOME = """
+import re, subprocess, sys, time, netplay
+from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN
+words = [sys.executable, "-m", "netplay", "relay", "--host", "127.0.0.1", "--port", "0"]
+with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as relay, netplay.Network() as server:
+    url = re.findall(r"relay=(\\S+)", relay.stdout.readline())[0]
+    listeners = [server.listen("play+p2p://", relay=url), server.listen("play+p2p://?relay=none&addr=127.0.0.1:0")]
+    for listener in listeners:
+        with netplay.Network() as guest:
+            guest.connect(listener.url).send("hello")
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                print(*(event.what for event in server.get(0.1)), end=" ")
+                guest.get(0.0)
+    relay.terminate()
+print("end")
+"""
+
+
+def test_at_home_nothing_leaves_the_machine(hosts: Hosts, tmp_path: Path) -> None:
+    name = hosts.names[0]
+    ip("-n", name, "route", "add", "default", "via", AWAY)
+    hosts.nft(0, "add table inet watch")
+    hosts.nft(0, "add chain inet watch out { type filter hook output priority 0 ; }")
+    hosts.nft(0, "add rule inet watch out oifname cable meta l4proto { tcp, udp } counter")
+    with hosts.start(0, AT_HOME, tmp_path) as process:
+        said = " ".join(lines(process))
+    assert said.count("NETWORK_DATA_IN") == 2, said
+    watched = ["ip", "netns", "exec", name, "nft", "list", "table", "inet", "watch"]
+    assert "counter packets 0 bytes 0" in subprocess.run(watched, capture_output=True, text=True, check=True).stdout

@@ -178,9 +178,9 @@ fn serve(clients: usize, seconds: usize) -> Fallible<Outcome> {
         limits: Limits::default(),
         transports: None,
         certificate: None,
-        advertise: None,
         relay: None,
         p2p_secret: None,
+        advertise: None,
     };
     let url = server.listen("play://127.0.0.1:0", options)?.url;
     let mut crowd = Crowd::start("netplay", url.trim_start_matches("play://"), clients, seconds)?;

@@ -26,9 +26,9 @@ fn listen(network: &Network, url: &str) -> Result<String, Box<dyn std::error::Er
         limits: Limits::default(),
         transports: None,
         certificate: None,
-        advertise: None,
         relay: None,
         p2p_secret: None,
+        advertise: None,
     };
     Ok(network.listen(url, options)?.url)
 }

@@ -59,7 +59,7 @@ impl Driver {
         let peer = PeerId(self.last_number);
         let line = Line::Waiting {
             connect: Box::new(connect),
-            place,
+            place: Box::new(place),
             messages: Vec::new(),
             bytes: 0,
         };
@@ -92,7 +92,7 @@ impl Driver {
         else {
             return;
         };
-        let place = std::mem::take(place);
+        let place = std::mem::take(&mut **place);
         let mut connect = std::mem::take(&mut **connect);
         let messages = std::mem::take(messages);
         connect.psk = psk.unwrap_or(connect.psk);

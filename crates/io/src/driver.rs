@@ -79,6 +79,10 @@ pub(crate) struct Peer {
 }
 
 /// How a peer's messages go out.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large one is there while a name is looked up or a key is made"
+)]
 pub(crate) enum Line {
     /// The connection has begun.
     Connection(ConnectionId),
@@ -89,7 +93,7 @@ pub(crate) enum Line {
     /// The call waits for its key to be made from the password, and the messages wait with it.
     Waiting {
         connect: Box<Connect>,
-        place: Place,
+        place: Box<Place>,
         messages: Vec<Message>,
         bytes: usize,
     },

@@ -138,6 +138,9 @@ impl Network {
             Some((_, _, psk)) => psk,
             None => options.password.as_deref().map(psk_from_password).unwrap_or_default(),
         };
+        check_relay(&parsed, options.relay.as_deref())?;
+        let own_id = options.p2p_secret;
+        let own_id = own_id.map_or_else(generate_key, Ok)?;
         let notice = options.advertise.as_ref().map(|advertise| {
             let titles = [&advertise.title, &options.name];
             let title = titles.into_iter().find(|title| lan::check_title(title).is_ok());
@@ -154,9 +157,6 @@ impl Network {
                 key: Some(options.identity.public_key()),
             }
         });
-        check_relay(&parsed, options.relay.as_deref())?;
-        let own_id = options.p2p_secret;
-        let own_id = own_id.map_or_else(generate_key, Ok)?;
         let accept = Accept {
             name: options.name,
             version: options.version,
@@ -775,13 +775,13 @@ impl Network {
                     transports: Vec::new(),
                 })
             }
+            // `open_p2p_door` opens those.
+            Place::P2p { .. } => Err(ListenError::from_io(url, &std::io::ErrorKind::Unsupported.into())),
             Place::Lan { .. } => Err(ListenError {
                 url: url.to_owned(),
                 kind: ListenErrorKind::Other,
                 detail: "lan:// is for connect()".to_owned(),
             }),
-            // `open_p2p_door` opens those.
-            Place::P2p { .. } => Err(ListenError::from_io(url, &std::io::ErrorKind::Unsupported.into())),
             Place::Net { host, port } => {
                 let has_udp = transports.contains(&Transport::Udp);
                 let tcp = match transports {
@@ -848,9 +848,9 @@ impl Network {
         Ok(Doors {
             sockets: vec![Socket::P2p(port)],
             listeners: Vec::new(),
+            bound: Vec::new(),
             port: 0,
             addresses: vec![contact],
-            bound: Vec::new(),
             transports: vec![Transport::P2p],
         })
     }
@@ -917,23 +917,6 @@ fn listen_transports(url: &str, parsed: &Url, asked: Option<&[Transport]>) -> Re
     }
 }
 
-/// Says why a listener cannot be announced so.
-fn check_advertise(url: &str, parsed: &Url, advertise: &Advertise) -> Result<(), Error> {
-    if !matches!(
-        parsed.scheme,
-        Scheme::Play | Scheme::PlayUdp | Scheme::PlayTcp | Scheme::PlayWs
-    ) {
-        return Err(Error::Option(format!(
-            "advertise is for play://, play+udp://, play+tcp:// and play+ws://; nobody on the network could come to {url:?}"
-        )));
-    }
-    lan::check_app(&advertise.app).map_err(Error::Option)?;
-    if advertise.title.is_empty() {
-        return Ok(());
-    }
-    lan::check_title(&advertise.title).map_err(Error::Option)
-}
-
 /// Returns the relays that an option or the URL asks for, the option first. Who names addresses needs no relay.
 fn chosen_relays(
     of_url: Option<&Relays>,
@@ -988,6 +971,23 @@ fn contact(url: &str, parsed: &Url, relay: Option<&str>) -> Result<Option<Contac
         relays,
         addresses: addresses.clone(),
     }))
+}
+
+/// Says why a listener cannot be announced so.
+fn check_advertise(url: &str, parsed: &Url, advertise: &Advertise) -> Result<(), Error> {
+    if !matches!(
+        parsed.scheme,
+        Scheme::Play | Scheme::PlayUdp | Scheme::PlayTcp | Scheme::PlayWs
+    ) {
+        return Err(Error::Option(format!(
+            "advertise is for play://, play+udp://, play+tcp:// and play+ws://; nobody on the network could come to {url:?}"
+        )));
+    }
+    lan::check_app(&advertise.app).map_err(Error::Option)?;
+    if advertise.title.is_empty() {
+        return Ok(());
+    }
+    lan::check_title(&advertise.title).map_err(Error::Option)
 }
 
 fn check_names(name: &str, version: &str) -> Result<(), Error> {

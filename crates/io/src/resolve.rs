@@ -26,13 +26,13 @@ const MAX_ADDRESSES: usize = 16;
 pub(crate) fn known_place(place: &Place) -> Option<Remote> {
     Some(match place {
         Place::Local(name) => Remote::Local(local::number_of(name)),
+        // iroh looks for it.
+        Place::P2p { .. } => return None,
         Place::Lan { .. } => return None,
         Place::Net {
             host: Host::LinkLocal(ip, zone),
             port,
         } => Remote::Ip(vec![SocketAddrV6::new(*ip, *port, 0, *zone).into()]),
-        // iroh looks for it.
-        Place::P2p { .. } => return None,
         // A listener's own URL: every address of this machine. To call it, loopback will do, on either family.
         Place::Net { host: Host::Any, port } => Remote::Ip(loopback(*port)),
         Place::Net {

@@ -31,13 +31,13 @@ pub struct ListenOptions {
     pub transports: Option<Vec<Transport>>,
     /// The certificate for `wss` and its key, two PEM files; None for one that is made from our key pair.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// How it is announced on the local network; None for not at all.
-    pub advertise: Option<Advertise>,
     /// `play+p2p://` only: "none", or the URL of the relay to use. None for what the URL says, or else the public ones.
     pub relay: Option<String>,
     /// `play+p2p://` only: the secret that the id in the URL is made from, see [`endpoint_id`](crate::endpoint_id). None for a
     /// new one.
     pub p2p_secret: Option<Key>,
+    /// How it is announced on the local network; None for not at all.
+    pub advertise: Option<Advertise>,
     /// Bounds and times of every connection.
     pub limits: Limits,
 }

@@ -116,13 +116,6 @@ pub(crate) enum Place {
     },
     /// A name inside this process.
     Local(String),
-    /// A game on the local network.
-    Lan {
-        /// The name of its app.
-        app: String,
-        /// Its title; None for any.
-        title: Option<String>,
-    },
     /// One who is reached through routers.
     P2p {
         /// Who; None for a listener, whose own id is meant.
@@ -131,6 +124,13 @@ pub(crate) enum Place {
         relays: Option<Relays>,
         /// Where to bind, or where the remote side may be.
         addresses: Vec<SocketAddr>,
+    },
+    /// A game on the local network.
+    Lan {
+        /// The name of its app.
+        app: String,
+        /// Its title; None for any.
+        title: Option<String>,
     },
 }
 
@@ -240,17 +240,6 @@ impl Url {
                 ));
             }
             Place::Local(host.to_owned())
-        } else if scheme == Scheme::Lan {
-            if parsed.port().is_some() {
-                let problem = "a lan:// URL has the name of an app, such as lan://pong; it finds the port itself";
-                return Err(fail("port", problem.to_owned()));
-            }
-            check_app(host).map_err(|problem| fail("host", problem))?;
-            let title = parse_title(parsed.path()).map_err(|problem| fail("path", problem))?;
-            Place::Lan {
-                app: host.to_owned(),
-                title,
-            }
         } else if scheme == Scheme::PlayP2p {
             if parsed.port().is_some() {
                 return Err(fail(
@@ -263,6 +252,17 @@ impl Url {
                 id: id.transpose().map_err(|problem| fail("host", problem))?,
                 relays: None,
                 addresses: Vec::new(),
+            }
+        } else if scheme == Scheme::Lan {
+            if parsed.port().is_some() {
+                let problem = "a lan:// URL has the name of an app, such as lan://pong; it finds the port itself";
+                return Err(fail("port", problem.to_owned()));
+            }
+            check_app(host).map_err(|problem| fail("host", problem))?;
+            let title = parse_title(parsed.path()).map_err(|problem| fail("path", problem))?;
+            Place::Lan {
+                app: host.to_owned(),
+                title,
             }
         } else {
             let host = parse_host(parsed.host()).map_err(|problem| fail("host", problem))?;
@@ -316,8 +316,8 @@ impl Url {
     /// Writes the URL again with this port, without what only concerns this side.
     pub(crate) fn with_port(&self, port: u16) -> String {
         match &self.place {
-            Place::Local(name) | Place::Lan { app: name, .. } => format!("{}://{name}", self.scheme.name()),
             Place::P2p { .. } => format!("{}://", self.scheme.name()),
+            Place::Local(name) | Place::Lan { app: name, .. } => format!("{}://{name}", self.scheme.name()),
             Place::Net { host, .. } => {
                 let scheme = self.scheme.name();
                 match host {
@@ -343,7 +343,8 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, String> {
         "play+tcp" => Ok(Scheme::PlayTcp),
         "play+ws" => Ok(Scheme::PlayWs),
         "play+wss" => Ok(Scheme::PlayWss),
-        "play+p2p" => Ok(Scheme::PlayP2p),
+        "play+p2p" if cfg!(feature = "p2p") => Ok(Scheme::PlayP2p),
+        "play+p2p" => Err("this netplay was built without p2p, the Cargo feature that play+p2p:// needs".to_owned()),
         "local" => Ok(Scheme::Local),
         "udp" => Ok(Scheme::RawUdp),
         "tcp" => Ok(Scheme::RawTcp),

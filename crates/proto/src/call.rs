@@ -317,7 +317,9 @@ impl Call {
         let seconds = self.options.timeout.as_secs_f64();
         let mut places: Vec<String> = self.paths().map(|path| path.remote.to_string()).collect();
         places.dedup();
-        if places.is_empty() && self.dialer.has_failed() {
+        // Through a tunnel there is no name that could be wrong: the id is whom, and nobody there has answered.
+        let has_no_name = self.options.transports == [Transport::P2p];
+        if places.is_empty() && (self.dialer.has_failed() || has_no_name) {
             (
                 Reason::NoAnswer,
                 format!("nobody could be reached in {seconds} seconds"),

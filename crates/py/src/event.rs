@@ -181,16 +181,16 @@ impl Event {
         Py::new(py, Self { what, peer: None, body })
     }
 
-    /// Returns the data of an event that has some.
-    fn data_of<'a>(event: &'a Bound<'_, Self>) -> Option<&'a Py<PyAny>> {
-        event.cast::<DataEvent>().ok().map(|event| &event.get().data)
-    }
-
     /// Makes an event that may be about a peer.
     pub(crate) fn of_room(py: Python<'_>, peer: Option<Py<Peer>>, room: Room) -> PyResult<Py<Self>> {
         let body = Body::Room(Box::new(room));
         let what = Self::what_object(py, &body)?;
         Py::new(py, Self { what, peer, body })
+    }
+
+    /// Returns the data of an event that has some.
+    fn data_of<'a>(event: &'a Bound<'_, Self>) -> Option<&'a Py<PyAny>> {
+        event.cast::<DataEvent>().ok().map(|event| &event.get().data)
     }
 
     fn peer(&self, py: Python<'_>) -> PyResult<Py<Peer>> {
@@ -467,11 +467,11 @@ impl Event {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "seconds_left"), seconds_left)?;
             }
+            Body::Route { route } => attributes.set_item(intern!(py, "route"), route)?,
             Body::Resumed { seconds, reason } => {
                 attributes.set_item(intern!(py, "seconds"), seconds)?;
                 attributes.set_item(intern!(py, "reason"), reason)?;
             }
-            Body::Route { route } => attributes.set_item(intern!(py, "route"), route)?,
             Body::Disconnected { reason, detail } => {
                 attributes.set_item(intern!(py, "reason"), reason)?;
                 attributes.set_item(intern!(py, "detail"), detail)?;
@@ -491,7 +491,7 @@ impl Event {
             Body::Room(room) => {
                 attributes.set_item(intern!(py, "room"), &room.room)?;
                 match &room.change {
-                    RoomChange::Opened => attributes.set_item(intern!(py, "code"), self.code(py)?)?,
+                    RoomChange::Opened => attributes.set_item(intern!(py, "code"), this.code(py)?)?,
                     RoomChange::Joined { .. } => {}
                     RoomChange::Left { reason, detail } | RoomChange::Ended { reason, detail } => {
                         attributes.set_item(intern!(py, "reason"), reason.name())?;
@@ -538,9 +538,9 @@ impl Event {
                 format!(" channel {channel} #{sequence_id}{lossy} {}", data()?)
             }
             Body::Lost { reason, seconds_left } => format!(": {reason}, {seconds_left:.1} s left"),
+            Body::Route { route } => format!(": {route}"),
             Body::Resumed { seconds, reason: "" } => format!(" after {seconds:.1} s"),
             Body::Resumed { seconds, reason } => format!(" after {seconds:.1} s: {reason}"),
-            Body::Route { route } => format!(": {route}"),
             Body::Disconnected { reason, detail } if detail.is_empty() => format!(": {reason}"),
             Body::Disconnected { reason, detail } => format!(": {reason}: {detail}"),
             Body::Remote(remote) => format!(" {} {}", remote.name, data()?),

@@ -322,11 +322,12 @@ fn body_of(
             };
             Some((body, None))
         }
+        IoEvent::Route { is_direct } => {
+            let route = if is_direct { "direct" } else { "relayed" };
+            Some((Body::Route { route }, None))
+        }
         // Those have an event of their own.
         IoEvent::Room(_) => None,
-        IoEvent::Route { is_direct } => Some(Body::Route {
-            route: if is_direct { "direct" } else { "relayed" },
-        }),
         IoEvent::Disconnected { reason, detail } => {
             peer.mark_closed();
             open.remove_peer(id);

@@ -256,7 +256,7 @@ impl Network {
         self.current().map(|open| Watcher { open })
     }
 
-    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, advertise, relay, secret_key))]
+    #[pyo3(signature = (url, *, name, version, password, max_peers, max_messages, max_rate, send_rate, copies, grace, transports, certificate, relay, advertise, secret_key))]
     #[allow(clippy::too_many_arguments)]
     fn _listen(
         &self,
@@ -273,8 +273,8 @@ impl Network {
         grace: f64,
         transports: Option<Vec<String>>,
         certificate: Option<(PathBuf, PathBuf)>,
-        advertise: Option<(String, String)>,
         relay: Option<String>,
+        advertise: Option<(String, String)>,
         secret_key: Key,
     ) -> PyResult<Py<Listener>> {
         let identity = Identity::from_secret(secret_key);
@@ -287,9 +287,9 @@ impl Network {
             identity,
             transports: transports.map(to_transports).transpose()?,
             certificate,
-            advertise: advertise.map(|(app, title)| Advertise { app, title }),
             relay,
             p2p_secret: None,
+            advertise: advertise.map(|(app, title)| Advertise { app, title }),
             limits: Limits {
                 incoming: IncomingRate {
                     messages: max_messages,

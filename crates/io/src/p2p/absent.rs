@@ -69,3 +69,14 @@ impl Port {
         match self.0 {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::url::Url;
+
+    #[test]
+    fn the_scheme_is_known_and_said_to_be_left_out() {
+        let error = Url::parse("play+p2p://").unwrap_err().to_string();
+        assert!(error.contains("built without p2p"), "{error}");
+    }
+}

@@ -14,6 +14,11 @@
 //! | `relay` | a relay of one's own |
 //! | `absent` | the same port where the feature `p2p` is left out: it says so |
 
+#![cfg_attr(
+    not(feature = "p2p"),
+    allow(dead_code, reason = "nothing here is reached without the feature")
+)]
+
 #[cfg(feature = "p2p")]
 mod node;
 #[cfg(feature = "p2p")]

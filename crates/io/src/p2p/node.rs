@@ -35,6 +35,10 @@ const OPEN_TIME: Duration = Duration::from_secs(10);
 /// A tunnel of which nothing is heard for so long has ended. Long before that, netplay has called again.
 const IDLE_TIME: Duration = Duration::from_secs(20);
 
+/// The round trip that QUIC begins with: what of its first packets is lost, as before the relay is reached, goes again after
+/// three of these.
+const FIRST_RTT: Duration = Duration::from_millis(80);
+
 /// How many may be coming in at once; with more than a few, each must first show that it can receive where it says it is.
 const MAX_INCOMING: usize = 128;
 const FEW_INCOMING: usize = 16;
@@ -266,6 +270,7 @@ fn transport_config() -> QuicTransportConfig {
     QuicTransportConfig::builder()
         .congestion_controller_factory(Arc::new(Steady))
         .max_idle_timeout(idle)
+        .initial_rtt(FIRST_RTT)
         .max_concurrent_bidi_streams(none)
         .max_concurrent_uni_streams(none)
         .datagram_send_buffer_size(SEND_BUFFER)

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,11 +74,6 @@ pub enum RelayEvent {
         /// The first digits of its id.
         client: String,
     },
-    /// The relay has failed and serves no more.
-    Failed {
-        /// Why.
-        detail: String,
-    },
 }
 
 impl fmt::Display for RelayEvent {
@@ -87,7 +82,6 @@ impl fmt::Display for RelayEvent {
             Self::Came { client, clients } => write!(f, "{client} came, {clients} here"),
             Self::Went { client, clients } => write!(f, "{client} went, {clients} here"),
             Self::Refused { client } => write!(f, "{client} was refused: full"),
-            Self::Failed { detail } => write!(f, "the relay has failed: {detail}"),
         }
     }
 }
@@ -153,10 +147,7 @@ impl Relay {
     /// Waits for something to happen, no longer than this, and returns it. None if nothing has.
     pub fn next_event(&self, timeout: Duration) -> Option<RelayEvent> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        match events.recv_timeout(timeout) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        events.recv_timeout(timeout).ok()
     }
 
     /// Returns how many events were not told because too many waited.

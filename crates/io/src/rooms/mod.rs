@@ -323,7 +323,18 @@ impl Driver {
                     self.push_own_event(PeerEvent { peer, listener, event });
                 }
             }
-            (Event::Resumed { after }, Some(link)) => state.machine.handle_resumed(link, after),
+            (
+                Event::Resumed {
+                    after,
+                    is_restarted: false,
+                },
+                Some(link),
+            ) => state.machine.handle_resumed(link, after),
+            // Another process is there, or the one that was has forgotten us.
+            (Event::Resumed { is_restarted: true, .. }, Some(link)) => {
+                self.close_link(now, room, link, Reason::Goodbye);
+                self.with_machine(room, |machine| machine.handle_gone(now, link, Reason::Restarted, ""));
+            }
             (Event::Disconnected { reason, detail }, Some(link)) => {
                 state.machine.handle_gone(now, link, reason, &detail);
                 self.work_room(now, room);

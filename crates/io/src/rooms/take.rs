@@ -193,7 +193,10 @@ impl Driver {
                 of_room(RoomChange::Host { is_host })
             }
             News::Lost { reason, time_left, .. } => Event::Lost { reason, time_left },
-            News::Resumed { after, .. } => Event::Resumed { after },
+            News::Resumed { after, .. } => Event::Resumed {
+                after,
+                is_restarted: false,
+            },
             News::Ended { reason, detail } => {
                 self.forget_room(id);
                 of_room(RoomChange::Ended { reason, detail })
