@@ -433,7 +433,7 @@ def test_a_value_that_cannot_be_read_closes_its_sender_and_never_raises(
     url = server.listen("play://127.0.0.1:0").url
     honest.connect(url)
     terms = {"name": "Mallory", "version": "", "password": None, "timeout": 5, "send_rate": None, "copies": 0.0}
-    bad._connect(url, **terms, grace=30, pinned_key=None, secret_key=None, seat=None)  # type: ignore[arg-type]
+    bad._connect(url, **terms, grace=30, relay=None, pinned_key=None, secret_key=None, seat=None)  # type: ignore[arg-type]
     bad.send("a good one first")
     bad.send((_kinds.VALUE, BAD_VALUES[name]))
     bad.send("never seen")
