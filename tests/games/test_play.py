@@ -124,9 +124,15 @@ def test_however_it_is_ended_nobody_stays_behind(name: str, game: str, tmp_path:
     reader = chats.Reader(process)
     until = time.monotonic() + 30
     awaited = 1 if game == "comets" else 3
-    while sum("serving" in line or "pid" in line for line in reader.lines) < awaited and time.monotonic() < until:
+    children: list[int] = []
+    while time.monotonic() < until:
+        told = sum("serving" in line or "pid" in line for line in reader.lines)
+        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        if told >= awaited and len(children) == 3:  # the players come after the server
+            break
         time.sleep(0.05)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    else:
+        process.kill()
     assert len(children) == 3, reader.lines
     process.send_signal(getattr(signal, name))
     assert process.wait(20) == (-signal.SIGKILL if name == "SIGKILL" else 0), reader.lines
