@@ -19,7 +19,9 @@ def test_the_tests_named_in_the_threat_model_exist() -> None:
         "R": ROOT / "crates/proto/tests/rooms",
         "P": ROOT / "tests/python",
     }
-    named = re.findall(r"`([SILPR])/([a-z_]+\.(?:rs|py))::([a-z0-9_]+)`", (ROOT / "docs/security.md").read_text("utf-8"))
+    named = re.findall(
+        r"`([SILPR])/([a-z_]+\.(?:rs|py))::([a-z0-9_]+)`", (ROOT / "docs/security.md").read_text("utf-8")
+    )
     assert len(named) > 40
     for folder, file, name in named:
         text = (folders[folder] / file).read_text("utf-8")

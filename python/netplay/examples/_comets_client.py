@@ -86,7 +86,8 @@ class Client:
             self.number, self.seed = e.data
             self.comets = [Comet(i, self.seed) for i in range(rules.COMETS)]
         elif e.channel == CHANNEL_PEOPLE:
-            self.names = e.data
+            flying = {number: name for number, name in self.names.items() if number in self.truth}
+            self.names = {**flying, **e.data}  # who has just left has a ship in the last state, and it has a name
         elif e.channel == CHANNEL_SHOT:
             shot = Shot(*e.data)
             if shot.owner != self.number:  # our own we have seen already
