@@ -1,4 +1,4 @@
-//! Rooms: joins the machine of [`netplay_proto::room`] with slots and peers. A part of the [`Driver`].
+//! Rooms: joins the machine of [`netplay_proto::room`] with slots and peers. A part of the `Driver`.
 //!
 //! A *link* of a room is a peer that the game does not see, called or accepted by URL as any other; a *member* is a peer that
 //! the game sees and that has no connection of its own: its messages go by a link, its own or the host's. It must not know what
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Bounds: what waits for the game waits in the endpoints, by their credit. What the host passes on goes into the queue of the
-//! one it is for; who sends more than [`PASS_ON_QUEUE`] ahead of that one is put out.
+//! one it is for; who sends more than `PASS_ON_QUEUE` ahead of that one is put out.
 
 pub mod code;
 mod take;
