@@ -130,19 +130,12 @@ class Finder:
         self.is_open = False
 
 
-def test_games_on_the_local_network_and_room_codes_are_in_the_menu(
-    screen: pygame.Surface, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_games_on_the_local_network_are_in_the_menu(screen: pygame.Surface, monkeypatch: pytest.MonkeyPatch) -> None:
     finder = Finder()
-    monkeypatch.setattr(net, "find", {"comets": finder}.get, raising=False)
-    monkeypatch.setattr(net, "join_room", None, raising=False)
+    monkeypatch.setattr(net, "find", {"comets": finder}.get)
     menu, args = Menu("Comets", "fun", "keys"), parsed("--name", "Ada")
-    assert [row.label for row in menu.rows][-2:] == ["Join a game", "Join a room"]
-    menu.focus = 4
-    write(menu, screen, "k7-qf")
-    assert menu.url_of(menu.rows[4], args) == "room://k7-qf"
     pygame.event.clear()
-    for key in (pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_UP, pygame.K_RETURN):
+    for key in (pygame.K_UP, pygame.K_UP, pygame.K_RETURN):
         pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
     menu.show_found([("Ada's comets", Found.url)])
     assert menu.run(screen, args)

@@ -165,10 +165,6 @@ class Menu:
             Row("Host a game", "and let friends join", mode="host"),
             Row("Join a game", "localhost, 192.168.1.20, play://…", text="", mode="join"),
         ]
-        if hasattr(net, "join_room"):
-            self.fixed.append(
-                Row("Join a room", "the code that a friend told you", text="", mode="join", url="room://")
-            )
         self.rows = list(self.fixed)  # and beside them the games on the local network
         self.focus = 1
 
@@ -214,7 +210,7 @@ class Menu:
         return True
 
     def url_of(self, row: Row, args: argparse.Namespace) -> str:
-        """Returns where to go. What was typed may be a URL, only an address, or the code of a room."""
+        """Returns where to go. What was typed may be a URL, or only an address."""
         text = row.url + (row.text or "").strip()
         if row.mode != "join":
             return f"play://*:{args.port}" if row.mode == "host" else "local://game"
