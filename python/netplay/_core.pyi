@@ -16,6 +16,7 @@ __all__ = [
     "Listener",
     "Network",
     "Peer",
+    "Relay",
     "_Rows",
     "_Watcher",
     "__version__",
