@@ -2,6 +2,7 @@
 
     python -m netplay doctor                              this machine and its networks
     python -m netplay doctor play://203.0.113.7:5000      and the way to a game, step by step
+    python -m netplay doctor --relay public               and whether the relays that rooms use by default are reached
 
 It asks as a game would, by the package's public functions, and says what it is told. Where a game answers, it comes in
 for a moment as a player called "doctor" and says goodbye.
@@ -51,12 +52,17 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m netplay doctor", description="What a player's network can do.")
     parser.add_argument("url", nargs="?", help="a game to look for, as it is given to netplay.connect()")
     parser.add_argument("--password", help="the game's password")
+    parser.add_argument(
+        "--relay", help="a relay to try, as for host_room(); or `public` for those that rooms use by default"
+    )
     parser.add_argument("--timeout", type=float, default=4.0, help="seconds to wait for each answer (4)")
     args = parser.parse_args(words)
     if args.timeout <= 0:
         parser.error(f"--timeout is {args.timeout}, it must be above 0")
     print(f"netplay {netplay.__version__}, Python {platform.python_version()}, {platform.system()}")
     _tell("This machine", _machine())
+    if args.relay is not None:
+        _tell(f"The relay: {args.relay}", _relay(args.relay, args.timeout))
     if args.url is None:
         return 0
     way = _tell(f"The way to {args.url}", _way(args.url, args.password, args.timeout))
@@ -102,6 +108,36 @@ def _machine() -> Iterator[Finding]:
         yield Finding("ok", "it has IPv6 to the internet")
     else:
         yield Finding("--", "it has no IPv6 to the internet; most players have IPv4 as well")
+
+
+def _relay(relay: str, timeout: float) -> Iterator[Finding]:
+    """Lets two ends on this machine meet as two players do, each knowing of the other only an id and the relay."""
+    which = None if relay == "public" else relay
+    with netplay.Network() as host, netplay.Network() as guest:
+        try:
+            listener = host.listen("play+p2p://", relay=which)
+            began = time.monotonic()
+            peer = guest.connect(f"play+p2p://{urlsplit(listener.url).netloc}", relay=which, timeout=timeout)
+        except (netplay.Error, ValueError) as error:
+            yield Finding("no", str(error))
+            return
+        route: str | None = None
+        while time.monotonic() < began + timeout + 1 and peer.state != "closed":
+            host.get()
+            guest.get(0.02)
+            if peer.state == "connected" and route != (now := peer.stats()["route"]):
+                route = now
+                after = f"after {(time.monotonic() - began) * 1000:.0f} ms"
+                if route == "direct":
+                    yield Finding("ok", f"two players meet, and send to each other directly {after}", is_in=True)
+                    return
+                yield Finding("ok", f"two players meet, and what they send goes through the relay {after}", is_in=True)
+    if route is not None:
+        yield Finding("--", f"no direct way was found in {timeout:g} s")
+    else:
+        yield Finding(
+            "no", f"nobody was found through it in {timeout:g} s: it is not there, or a firewall is before it"
+        )
 
 
 def _way(url: str, password: str | None, timeout: float) -> Iterator[Finding]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from test_p2p import Relay, relays
 
 import netplay
 from netplay import __main__, _doctor
+
+__all__ = ["relays"]  # a fixture
 
 
 @pytest.fixture
@@ -65,6 +68,17 @@ def test_a_url_that_cannot_be_read_is_said_to_be_so(url: str, capsys: pytest.Cap
 def test_without_a_url_it_looks_at_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert _doctor.main([]) == 0
     assert "ok  a game can listen here, by UDP, TCP" in capsys.readouterr().out
+
+
+def test_a_relay_is_tried_by_two_players_who_meet_through_it(
+    relays: Callable[..., Relay], capsys: pytest.CaptureFixture[str]
+) -> None:
+    relay = relays("--port", "0")
+    assert _doctor.main(["--relay", relay.url]) == 0
+    assert "ok  two players meet, and " in capsys.readouterr().out
+    relay.end()
+    assert _doctor.main(["--relay", relay.url, "--timeout", "1"]) == 0
+    assert "no  nobody was found through it in 1 s" in capsys.readouterr().out
 
 
 def test_a_command_that_is_not_known_shows_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
