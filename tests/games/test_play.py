@@ -109,7 +109,10 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.parametrize("game", ["comets", "one that will not go"])
 def test_however_it_is_ended_nobody_stays_behind(name: str, game: str, tmp_path: Path) -> None:
     (tmp_path / "stubborn.py").write_text(STUBBORN)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Where these tests were started in the background, both may be ignored, which a child inherits.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         words = [game, "--players", "2"] if game == "comets" else [str(tmp_path / "stubborn.py")]
         process = subprocess.Popen(
@@ -120,7 +123,8 @@ def test_however_it_is_ended_nobody_stays_behind(name: str, game: str, tmp_path:
             encoding="utf-8",
         )
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     reader = chats.Reader(process)
     until = time.monotonic() + 30
     awaited = 1 if game == "comets" else 3
