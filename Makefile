@@ -25,6 +25,8 @@ RUST_SOURCES := $(shell find crates -name target -prune -o -path '*/fuzz/*' -pru
 FUZZ_TARGETS := $(patsubst crates/proto/fuzz/fuzz_targets/%.rs,%,$(wildcard crates/proto/fuzz/fuzz_targets/*.rs))
 CARGO_FUZZ_VERSION := 0.13.2
 PYTEST_ARGS := -rs --timeout=120
+# What never sees pygame need not be tested against both.
+PYGAME_TESTS := tests/games $(shell grep -l pygame tests/python/test_*.py)
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
 .PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench bench-raw crowd rivals soak \
@@ -36,7 +38,7 @@ help: ## list these commands
 demo: $(EXTENSION) ## comets with bots, a bad network and the net graph; without a display: printed, and a picture
 	$(VENV)/bin/python -m netplay.examples.demo
 
-test: test-rust test-python test-pygame ## every test: Rust, Python, the games; against pygame-ce and against pygame
+test: test-rust test-python test-pygame ## every test: Rust, Python, the games; against pygame-ce, and what sees pygame against pygame
 
 test-rust: ## the tests in Rust, with the fuzz corpora
 	$(CARGO) test --workspace --locked --quiet $(TEST_ARGS)
@@ -44,8 +46,8 @@ test-rust: ## the tests in Rust, with the fuzz corpora
 test-python: $(EXTENSION) ## the tests in Python, against pygame-ce
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) tests
 
-test-pygame: $(EXTENSION) $(VENV_PYGAME)/.installed ## the same, against pygame
-	$(VENV_PYGAME)/bin/python -m pytest $(PYTEST_ARGS) tests
+test-pygame: $(EXTENSION) $(VENV_PYGAME)/.installed ## those of them that see pygame, against pygame
+	$(VENV_PYGAME)/bin/python -m pytest $(PYTEST_ARGS) $(PYGAME_TESTS)
 
 check: check-rust check-python ## format, lints, types, docs and stubs: changes nothing
 
