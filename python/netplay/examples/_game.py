@@ -331,9 +331,9 @@ _fonts: dict[int, pygame.font.Font] = {}
 
 def font(size: int) -> pygame.font.Font:
     """Returns pygame's own font in one size. To make one takes longer than to use it, so they are kept."""
-    try:
-        _fonts[size].get_height()  # one that was made before a pygame.quit() is of no use any more
-    except (KeyError, pygame.error):
+    if not _fonts:
+        pygame.register_quit(_fonts.clear)  # pygame crashes where one is used that is older than its last start
+    if size not in _fonts:
         _fonts[size] = pygame.font.Font(None, size)
     return _fonts[size]
 
