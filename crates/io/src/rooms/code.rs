@@ -66,7 +66,7 @@ impl Code {
             .map_err(|_| format!("it has {count} characters, a code has {LEN}, such as CDFG-2345"))
     }
 
-    /// Returns the keys of the room that an app has under this code. Slow on purpose: about a fifth of a second and 64 MiB.
+    /// Returns the keys of the room that an app has under this code. Slow on purpose: about an eighth of a second and 64 MiB.
     pub(crate) fn keys(&self, app: &str, password: Option<&str>) -> RoomKeys {
         use argon2::{Algorithm, Argon2, Params, Version};
         let mut root = [0; 32];
