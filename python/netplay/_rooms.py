@@ -44,6 +44,7 @@ class Room:
         self._app = app
         self._relay = relay
         self._state: RoomState = "opening" if is_host else "joining"
+        self._reason = ""
         self._is_host = is_host
         self._host: Peer | None = None
         self._members: list[Peer] = []
@@ -68,6 +69,11 @@ class Room:
     def state(self) -> RoomState:
         """Returns "opening" or "joining", then "open", then "closed"."""
         return self._state
+
+    @property
+    def reason(self) -> str:
+        """Why it is closed, in a word of NETWORK_LEFT such as "no room", "full" or "closed"; "" while it is not."""
+        return self._reason
 
     @property
     def members(self) -> list[Peer]:
@@ -131,7 +137,8 @@ class Room:
             ...     room.state
             'closed'
         """
-        self._state = "closed"
+        if self._state != "closed":
+            self._state, self._reason = "closed", "closed"
         self._network._leave_room(self._number)
 
     def _handle(self, event: Event) -> None:
@@ -148,7 +155,7 @@ class Room:
             self._is_host, self._host = event.is_host, peer
         elif event.what is NETWORK_LEFT:
             if peer is None:
-                self._state = "closed"
+                self._state, self._reason = "closed", self._reason or event.reason
                 self._members.clear()
                 self._host = None
             elif peer in self._members:
