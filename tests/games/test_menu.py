@@ -83,7 +83,7 @@ def test_arrows_and_enter_choose(screen: pygame.Surface) -> None:
 )
 def test_what_is_typed_becomes_a_url(screen: pygame.Surface, typed: str, url: str) -> None:
     menu = Menu("A game", "fun", "keys")
-    press(menu, screen, pygame.K_DOWN, pygame.K_DOWN)
+    press(menu, screen, pygame.K_DOWN, pygame.K_DOWN, pygame.K_DOWN)
     write(menu, screen, "x")
     press(menu, screen, pygame.K_BACKSPACE)
     write(menu, screen, typed)
@@ -97,16 +97,16 @@ def test_the_mouse_chooses_and_found_games_have_their_place(screen: pygame.Surfa
     menu = Menu("A game", "fun", "keys")
     menu.show_found([(f"game {i}", f"play://192.168.1.{i}:5000") for i in range(9)])
     menu.draw(screen)
-    assert len(menu.rows) == 8
-    places = [menu.place(i, screen) for i in range(8)]
+    assert len(menu.rows) == 10
+    places = [menu.place(i, screen) for i in range(10)]
     assert all(screen.get_rect().inflate(0, -80).contains(place) for place in places)
     assert not any(a.colliderect(b) for a, b in itertools.combinations(places, 2))
-    click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, pos=menu.place(5, screen).center, button=1)
+    click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, pos=menu.place(6, screen).center, button=1)
     row = menu.handle(click, screen)
     assert row
     assert menu.url_of(row, parsed()) == "play://192.168.1.1:5000"
     menu.show_found([])
-    assert len(menu.rows) == 4
+    assert len(menu.rows) == 5
 
 
 class Found:

@@ -22,7 +22,7 @@ from netplay.examples._lines_rules import HALF
 
 ROOT = Path(__file__).parents[2]
 WINDOW = pygame.Rect(0, 0, _lines_window.WIDTH, _lines_window.HEIGHT)
-ALONE, JOIN = "click 300 256", "click 300 380"  # in the menu
+ALONE, JOIN = "click 300 256", "click 300 442"  # in the menu
 
 # Does what it is told by the lines that come in: "key" and a name, "click" and a place.
 PLAYER = """
@@ -87,7 +87,7 @@ def count(picture: pygame.Surface, area: pygame.Rect, color: str) -> int:
 
 def has_menu(picture: pygame.Surface) -> bool:
     """Whether the menu stands there: its title, and its rows."""
-    title, rows = pygame.Rect(300, 40, 360, 66), pygame.Rect(270, 168, 420, 240)
+    title, rows = pygame.Rect(300, 40, 360, 66), pygame.Rect(270, 168, 420, 300)
     return count(picture, title, _game.BRIGHT) > 1500 and count(picture, rows, _game.PANEL) > 20_000
 
 
