@@ -105,6 +105,11 @@ def call(
     return room.host
 
 
+def is_about(e: pygame.event.Event, server: net.Peer) -> bool:
+    """Whether an event is about the server: in a room the other guests are peers too, and not to be believed."""
+    return e.peer in (server, None)
+
+
 def is_about_room(e: net.Event) -> bool:
     """Returns true if an event is about the room that we have open, and about nobody in it."""
     peer: net.Peer | None = e.peer

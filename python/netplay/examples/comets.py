@@ -41,7 +41,7 @@ from netplay.examples._comets_messages import VERSION
 from netplay.examples._comets_picture import SIZE, Picture, draw_backdrop
 from netplay.examples._comets_rules import FIRE, LEFT, RIGHT, THRUST, steer
 from netplay.examples._comets_server import MAX_PLAYERS, Server
-from netplay.examples._friends import WENT, Invitation, call, in_words
+from netplay.examples._friends import WENT, Invitation, call, in_words, is_about
 from netplay.examples._game import Menu, announced, command_line, no_traceback, parse, run
 
 KEYS = [
@@ -96,10 +96,7 @@ def play(screen: pygame.Surface, args: Namespace) -> str:
             hosted.update()
         net.poll()  # the one extra line: what came from the network stands now in pygame's queue
         for e in pygame.event.get():
-            if e.type == net.NETWORK and e.peer in (
-                peer,
-                None,
-            ):  # in a room the others are peers too: not to be trusted
+            if e.type == net.NETWORK and is_about(e, peer):
                 client.handle(e, time.monotonic())
                 if e.what in WENT:
                     problem = in_words(e)

@@ -24,7 +24,7 @@ import zlib
 import pygame
 
 import netplay as net
-from netplay.examples._friends import CAME, WENT, Invitation, call, in_words, is_about_room
+from netplay.examples._friends import CAME, WENT, Invitation, call, in_words, is_about, is_about_room
 from netplay.examples._game import NAMES, WARN, Menu, announced, command_line, no_traceback, parse, printable, run
 from netplay.examples._lines_rules import FREE, MAX_SEATS, Illegal, Table, choose_line
 from netplay.examples._lines_window import HEIGHT, WIDTH, Window, draw_backdrop
@@ -204,10 +204,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
             bot.autoplay(THINKING)
         net.poll()  # the one extra line: what came from the network stands now in pygame's queue
         for e in pygame.event.get():
-            if e.type == net.NETWORK and e.peer in (
-                peer,
-                None,
-            ):  # in a room the others are peers too: not to be trusted
+            if e.type == net.NETWORK and is_about(e, peer):
                 guest.handle(e)
             elif e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
                 args.is_over, end = e.type == pygame.QUIT, 0.0

@@ -32,7 +32,7 @@ import pygame
 
 import netplay as net
 from netplay.examples._crowd import Hearer, View, far, place
-from netplay.examples._friends import CAME, WENT, Invitation, call, in_words
+from netplay.examples._friends import CAME, WENT, Invitation, call, in_words, is_about
 from netplay.examples._game import Menu, command_line, no_traceback, parse, run
 from netplay.examples._meadow_server import (
     CELL,
@@ -224,10 +224,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
         flock.update()
         net.poll()  # the one extra line: what came from the network stands now in pygame's queue
         for e in pygame.event.get():
-            if e.type == net.NETWORK and e.peer in (
-                peer,
-                None,
-            ):  # in a room the others are peers too: not to be trusted
+            if e.type == net.NETWORK and is_about(e, peer):
                 guest.handle(e)
             elif e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
                 args.is_over, end = e.type == pygame.QUIT, 0.0
