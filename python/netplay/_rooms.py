@@ -208,7 +208,9 @@ class Rooms(_core.Network):
             version: The game's version; players with another are refused.
             password: What players must know beside the code; None for nothing.
             topology: "mesh": every member talks to every other directly. "star": all through the host, which passes
-                messages on; good for many players of whom few have a fast line.
+                messages on; good for many players of whom few have a fast line, and for a game with a server: it opens
+                the room beside `listen()`, takes NETWORK_JOINED as NETWORK_CONNECTED and NETWORK_LEFT as
+                NETWORK_DISCONNECTED; and the players send to `room.host`, believe nobody else, and go when it goes.
             code: The code to use; None for a new one.
             relay: The URL of the relay through which members find each other, such as one's own by
                 `python -m netplay relay`. None for the public relays and lookup of iroh, run by number 0.

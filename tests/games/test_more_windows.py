@@ -175,7 +175,7 @@ def test_the_code_that_one_window_shows_is_copied_into_the_menu_of_another(scree
         guest.shows(lambda picture: has_menu(picture.subsurface(beside)), "room-guest-menu")
         guest.does(CODE, "paste")
         field = pygame.Rect(960 + 208, 360, 250, 40)
-        guest.shows(lambda picture: count(picture, field, _game.BRIGHT) > 200, "room-typed")
+        guest.shows(lambda picture: count(picture, field, _game.BRIGHT) > 45, "room-typed")
         guest.does("key K_RETURN")
         host.shows(lambda picture: count(picture, sign, _game.GOOD) < 100, "room-host-met")
         ping = pygame.Rect(960, 0, 960, 540)

@@ -8,7 +8,8 @@ who call its address. Only the events have other names, CAME and WENT are both:
 | NETWORK_CONNECTED | NETWORK_JOINED |
 | NETWORK_DISCONNECTED | NETWORK_LEFT; one without a peer is about the room itself |
 
-It knows pygame, rooms and how to say what went wrong, but not the rules of any game.
+Where `--relay` names no relay of one's own, rooms are found through those of iroh; what these see stands in
+docs/security.md. It knows pygame, rooms and how to say what went wrong, but not the rules of any game.
 """
 
 import argparse

@@ -322,6 +322,9 @@ class Search:
 
 
 # The clipboard. pygame and pygame-ce have it in ways of their own, and without a window there is none.
+CLIPBOARD = "text/plain;charset=utf-8"
+
+
 def copy(text: str) -> bool:
     """Puts a text into the clipboard; returns whether that went well."""
     with contextlib.suppress(pygame.error):
@@ -329,7 +332,7 @@ def copy(text: str) -> bool:
             pygame.scrap.put_text(text)
         else:
             pygame.scrap.init()
-            pygame.scrap.put(pygame.SCRAP_TEXT, text.encode())
+            pygame.scrap.put(CLIPBOARD, text.encode())
         return True
     return False
 
@@ -342,7 +345,7 @@ def copied() -> str:
             text = pygame.scrap.get_text()
         else:
             pygame.scrap.init()
-            text = (pygame.scrap.get(pygame.SCRAP_TEXT) or b"").decode(errors="replace")
+            text = (pygame.scrap.get(CLIPBOARD) or b"").decode(errors="replace")
     return "".join(letter for letter in text if letter.isprintable())
 
 

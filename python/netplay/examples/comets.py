@@ -83,6 +83,7 @@ class Hosted:
 def play(screen: pygame.Surface, args: Namespace) -> str:
     """Plays until somebody leaves. Returns why it is over: empty if the player wanted it so."""
     hosted = Hosted(args) if args.mode != "join" else None
+    invitation = hosted.invitation if hosted else Invitation()
     peer = call(screen, args, hosted.url if hosted else args.url, "comets", VERSION)
     if not peer:
         return ""
@@ -106,16 +107,14 @@ def play(screen: pygame.Surface, args: Namespace) -> str:
                 problem = ""
             elif e.type == pygame.KEYDOWN:
                 picture.handle(e.key)
-                if hosted:
-                    hosted.invitation.handle(e)
+                invitation.handle(e)
         pressed = pygame.key.get_pressed()
         keys = sum(bit for bit, *names in KEYS if any(pressed[name] for name in names))
         if args.autoplay and client.me:
             keys = steer(client.me, list(client.truth.values()), client.comets, client.tick)
         client.update(time.monotonic(), keys)
         picture.draw(hosted.address if hosted else "")
-        if hosted:
-            hosted.invitation.draw(screen, (SIZE[0] // 2, 52))
+        invitation.draw(screen, (SIZE[0] // 2, 52))
         graph.draw(screen)
         pygame.display.flip()
         clock.tick(60)
