@@ -119,6 +119,6 @@ def is_about_room(e: net.Event) -> bool:
 
 def in_words(e: net.Event | pygame.event.Event) -> str:
     """Returns why somebody went, as a player would say it."""
-    if e.detail and e.reason != "no room":
+    if e.detail and e.reason not in ("no room", "timeout"):
         return f"{e.reason}: {e.detail}"
     return PLAIN.get(e.reason, e.reason)

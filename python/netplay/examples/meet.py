@@ -100,10 +100,13 @@ def main(words: list[str] | None = None) -> None:
         host(words[0])
         return
     print("Two programs on this computer find each other:", flush=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without the programs that we have started
     try:
         meet_both_ways(time.monotonic() + PATIENCE)
     except (net.Error, OSError) as error:
         print(f"  it did not work here: {error}", flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def meet_both_ways(end: float) -> None:
