@@ -95,7 +95,9 @@ class Running(chats.Reader):
     def wait_for(self, word: str) -> str:
         """Returns the first line with this word, or says what was printed instead."""
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and self.thread.is_alive():
+        is_over = False
+        while time.monotonic() < deadline and not is_over:
+            is_over = not self.thread.is_alive()  # asked first, so that the last line is looked at too
             for line in list(self.lines):
                 if word in line:
                     return line
