@@ -16,7 +16,6 @@ from hosts import Hosts
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
-os.environ["NETPLAY_LAN"] = "machine"  # nothing that a test announces leaves this machine
 
 import netplay
 from netplay import Event, Listener, Network, Peer
