@@ -29,7 +29,7 @@ PYTEST_ARGS := -rs --timeout=120
 PYGAME_TESTS := tests/games $(shell grep -l pygame tests/python/test_*.py)
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
-.PHONY: help demo test test-rust test-python test-pygame check check-rust check-python fix bench bench-raw crowd rivals soak \
+.PHONY: help demo dist test test-rust test-python test-pygame check check-rust check-python fix bench bench-raw crowd rivals soak \
 	sim golden fuzz corpus nat pictures lock clean
 
 help: ## list these commands
@@ -72,19 +72,19 @@ fix: $(VENV)/.installed ## formats everything, and mends what the lints can mend
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
-bench: $(EXTENSION) $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain socket, side by side; BENCH_ARGS="--only '500*'" for a part
+bench: dist $(VENV)/.installed-bench ## netplay, pyenet, TCP and a plain socket, side by side; BENCH_ARGS="--only '500*'" for a part
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
 
-bench-raw: $(EXTENSION) $(VENV)/.installed-bench ## every transport beside its like: pyenet, asyncio, a plain socket, websockets
+bench-raw: dist $(VENV)/.installed-bench ## every transport beside its like: pyenet, asyncio, a plain socket, websockets
 	$(VENV)/bin/python bench/raw.py --write
 
-crowd: $(EXTENSION) ## a thousand players in the game meadow, into docs/benchmarks.md; CROWD_ARGS="--clients 300" only prints
+crowd: dist ## a thousand players in the game meadow, into docs/benchmarks.md; CROWD_ARGS="--clients 300" only prints
 	$(VENV)/bin/python bench/meadow.py $(or $(CROWD_ARGS),--write)
 
 rivals: ## netplay, ENet, renet, QUIC and, as root, TCP on bad networks: docs/rivals.md; RIVALS_ARGS=--quick only prints
 	$(CARGO) run --locked --release --quiet --manifest-path bench/rivals/Cargo.toml -- $(RIVALS_ARGS)
 
-soak: $(EXTENSION) ## half an hour of 500 clients, with a graph of the memory; SOAK_ARGS="--help" tells more
+soak: dist ## half an hour of 500 clients, with a graph of the memory; SOAK_ARGS="--help" tells more
 	$(VENV)/bin/python bench/soak.py $(SOAK_ARGS)
 
 sim: ## two endpoints on a bad network in virtual time; SIM_ARGS="--help" tells more
@@ -154,8 +154,13 @@ $(VENV_PYGAME)/.installed: requirements/pygame.txt
 
 # Built anew only when Rust sources or the environment changed; changed Python files are seen at once.
 $(EXTENSION): $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml $(VENV)/.installed
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --locked --quiet
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --profile develop --locked --quiet
 	touch $@
+
+# What is measured is what the wheels hold. It takes the place of the other until a source changes.
+dist: $(VENV)/.installed
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --profile dist --locked --quiet
+	touch $(EXTENSION)
 
 .tools/bin/cargo-fuzz:
 	$(CARGO) install --root .tools --locked --version $(CARGO_FUZZ_VERSION) cargo-fuzz
