@@ -12,9 +12,10 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
-from conftest import skip
 from hosts import Hosts, line
 from lying_relay import LIES
+
+from conftest import skip
 
 GRACE = 30
 

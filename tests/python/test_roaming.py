@@ -14,9 +14,10 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
-from conftest import skip
 from hosts import ip, line, output
 from routers import RELAY, Internet
+
+from conftest import skip
 
 URL = f"http://{RELAY}:3340"
 PATIENCE = 60.0

@@ -141,7 +141,7 @@ def test_a_player_that_leaves_is_gone_and_the_next_host_lets_others_in(networks:
     host = players.pop(0)
     host.room.send("bye")
     host.room.close()
-    assert host.room.state == "closed"
+    assert (host.room.state, host.room.reason, players[0].room.reason) == ("closed", "closed", "")
     until([*players, host], lambda: all_in(players) and players[0].room.is_host, "the next is the host")
     (left,) = (event for event in host.events if event.what == NETWORK_LEFT and is_about_us(event))
     assert (left.room, left.reason) == (host.room, "closed")
@@ -174,6 +174,7 @@ def test_what_cannot_be_joined_says_why(networks: Make) -> None:
         until([*players, late], lambda: joining.state == "closed", "it has failed")
         (event,) = late.events
         assert (event.what, event.room, is_about_us(event)) == (NETWORK_LEFT, joining, True)
+        assert joining.reason == event.reason
         return event.reason
 
     other = "CDFG-2345" if room.code != "CDFG-2345" else "CDFG-2346"
@@ -307,7 +308,7 @@ def test_a_code_is_read_as_people_type_it() -> None:
     with Network() as network:
         room = network.host_room("test", door="local://test-typed", code="cdfg 2345")
         assert (room.code, room.url, str(room)) == ("CDFG-2345", "room://CDFG-2345?app=test", "CDFG-2345")
-        for text in ("CDFG-2345", "cdfg2345", "CDFG-Z345", "c d f g 2 3 4 s", room.url, "room://cdfg2345?app=test"):
+        for text in ("CDFG-2345", "cdfg2345", "CDFG-Z345", "c d f g 2 3 4 s", room.url, f" {room.url}\n"):
             app = None if "://" in text else "test"
             assert network.join_room(text, app, door="local://test-typed").code == "CDFG-2345"
 
@@ -323,6 +324,9 @@ def test_a_code_is_read_as_people_type_it() -> None:
         ("room://CDFG-2345?colour=red", "test", "'colour'"),
         ("play://CDFG-2345", "test", "is no room"),
         ("room://CDFG-2345/x", "test", "is no room"),
+        ("room://[::1?app=test", None, "is no room"),
+        ("room://CDFG-2345?app=%ff", None, "cannot be read"),
+        ("room://CDFG-2345?app=a&app=b", None, "more than once"),
     ],
 )
 def test_what_is_no_room_is_an_error_that_says_so(code: str, app: str | None, words: str) -> None:
@@ -334,7 +338,9 @@ def test_what_a_room_cannot_be_is_an_error_that_says_so() -> None:
     with Network() as network:
         wrong: list[tuple[dict[str, Any], str]] = [
             ({"max_peers": 1}, "max_peers is 1"),
-            ({"max_peers": 65}, "max_peers is 65"),
+            ({"max_peers": 65}, "max_peers is 65, a room may have 2 to 64"),
+            ({"max_peers": -1}, "max_peers is -1, a room may have 2 to 64"),
+            ({"max_peers": 10**30}, "a room may have 2 to 64"),
             ({"topology": "ring"}, "topology is 'ring'"),
             ({"name": "n" * 65}, "name is 65 bytes"),
             ({"door": "play://127.0.0.1:5000"}, "a door is"),
@@ -347,3 +353,19 @@ def test_what_a_room_cannot_be_is_an_error_that_says_so() -> None:
             network.host_room("", door="local://test-wrong")
         with pytest.raises(netplay.BadURL, match=r"give the URL to join_room\(\)"):
             network.connect("room://CDFG-2345")
+
+
+def test_who_is_left_out_may_be_several(networks: Make) -> None:
+    players, _ = gather(networks, 3)
+    room = players[0].room
+    assert room.send("to one", 1, exclude=room.members[0]) == 1
+    assert room.send("to nobody", 1, exclude=room.members) == 0
+    until(players, lambda: len(players[2].heard()) == 1, "one has heard it")
+    assert players[1].heard() == []
+
+
+def test_a_room_of_a_network_that_was_closed_is_closed(networks: Make) -> None:
+    players, _ = gather(networks, 2)
+    network, room = players[0].network, players[0].room
+    network.close()
+    assert (room.state, room.is_host, room.host, room.members) == ("closed", False, None, [])

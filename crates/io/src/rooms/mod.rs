@@ -285,9 +285,7 @@ impl Driver {
             (
                 Event::Connected {
                     is_incoming: true,
-                    remote_key,
-                    remote_name,
-                    path,
+                    remote,
                     ..
                 },
                 None,
@@ -296,7 +294,7 @@ impl Driver {
                 let peer = PeerId(self.last_number);
                 slot.peers.insert(id, peer);
                 let line = Line::Connection(id);
-                let url = PeerUrl::From(path);
+                let url = PeerUrl::From(remote.path);
                 self.peers.insert(
                     peer,
                     Peer {
@@ -305,7 +303,7 @@ impl Driver {
                         line,
                     },
                 );
-                let link = state.machine.handle_incoming(now, is_door, remote_key, &remote_name);
+                let link = state.machine.handle_incoming(now, is_door, remote.key, &remote.name);
                 state.peers.insert(link, peer);
                 state.connected.insert(link);
                 self.rooms.links.insert(peer, (room, link));
