@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import needs, wait_for
 from test_p2p import Relay, relays
 from test_rooms import Player, all_in, until
 
+from conftest import needs, wait_for
 from netplay import NETWORK_CONNECTED, NETWORK_DISCONNECTED, Network
 
 __all__ = ["relays"]  # a fixture
@@ -123,7 +123,7 @@ def test_a_pin_that_is_none_is_an_error_that_names_it(relay: str) -> None:
     with Network() as network:
         with pytest.raises(ValueError, match="cert="):
             network.listen("play+p2p://", relay=relay)
-        with pytest.raises(ValueError, match="cert=|written %23"):
+        with pytest.raises(ValueError, match=r"cert=|written %23"):
             network.listen(f"play+p2p://?relay={relay}")
         with pytest.raises(ValueError, match="cert="):
             network.host_room("test", relay=relay)
