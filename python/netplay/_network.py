@@ -186,9 +186,10 @@ class Network(Rooms, Bans):
             title: What players see in their menus; 1 to 64 bytes of UTF-8. Where it is "", `name` takes its place, or
                 else the name of this machine. `listener.title = ...` changes it later.
             relay: For `play+p2p://`: the URL of the relay that helps where no direct way is found, such as one's own by
-                `python -m netplay relay`; then nobody else is asked. "none" for no relay at all, where the way is
-                direct. None for what the URL says by `?relay=`, or else the public relays and lookup of iroh, run by
-                number 0.
+                `python -m netplay relay`; then nobody else is asked. `#cert=` behind an `https://` URL names the
+                certificate, for a relay that no authority vouches for; it says that URL itself. "none" for no relay
+                at all, where the way is direct. None for what the URL says by `?relay=`, or else the public relays and
+                lookup of iroh, run by number 0.
 
         Returns:
             The listener. Its `addresses` are what to give to other players.

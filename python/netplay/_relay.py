@@ -4,6 +4,9 @@
     python -m netplay relay --host 192.0.2.7 --port 80 --max-clients 200 --metrics-port 9090
     python -m netplay relay --host :: --certificate fullchain.pem privkey.pem      by HTTPS
 
+A certificate by which an authority vouches for the relay's name needs nothing more: `relay="https://relay.example:3340"`.
+For one that vouches for itself, players give the longer URL that the relay says, whose `#cert=` pins it.
+
 Players give its URL as `relay=` to `listen()` and `connect()`, or as `?relay=` in the URL, and then nobody else is
 asked for anything. A relay passes on what it cannot read: everything is encrypted from end to end. It needs one port,
 of TCP (what is relayed) and of UDP (where players learn the address that others see; without it fewer ways are direct).
@@ -70,6 +73,8 @@ def main(words: list[str]) -> int:
     try:
         for url in relay.urls:
             _say(f"relay={url}")
+        if relay.certificate is not None:
+            _say(f"if no authority vouches for the certificate: relay={relay.urls[0]}#cert={relay.certificate}")
         if relay.metrics_url is not None:
             _say(f"numbers at {relay.metrics_url}")
         while not ended:

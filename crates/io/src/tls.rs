@@ -3,7 +3,8 @@
 //! Who the server is, netplay's own handshake proves, inside of this and by its own key. The certificate is for what stands
 //! between: proxies and firewalls that let nothing else through. So a caller takes any, unless the URL pins one by `#cert=`.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,9 +12,12 @@ use netplay_proto::{Identity, Key};
 use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring as provider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
+
+/// How long a file of certificates or a key may be: more than any is.
+const MAX_PEM_LEN: u64 = 1024 * 1024;
 
 /// What is spoken inside.
 const ALPN: &[u8] = b"http/1.1";
@@ -32,15 +36,26 @@ impl ServerTls {
     /// Reads a certificate, with those that vouch for it behind it, and its key, both PEM. Blocks for the disk.
     pub(crate) fn from_files(certificate: &Path, key: &Path) -> Result<Self, String> {
         let cannot = |path: &Path, error: &dyn std::fmt::Display| format!("{path:?} cannot be used: {error}");
-        let pem = fs::read(certificate).map_err(|error| cannot(certificate, &error))?;
+        let pem = read(certificate).map_err(|error| cannot(certificate, &error))?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let chain = chain.map_err(|error| cannot(certificate, &error))?;
         if chain.is_empty() {
             return Err(cannot(certificate, &"there is no certificate in it, or it is not PEM"));
         }
-        let pem = fs::read(key).map_err(|error| cannot(key, &error))?;
-        let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| cannot(key, &error))?;
-        Self::new(chain, secret).map_err(|error| cannot(certificate, &error))
+        let pem = read(key).map_err(|error| cannot(key, &error))?;
+        let secret = match PrivateKeyDer::from_pem_slice(&pem) {
+            Ok(secret) => secret,
+            Err(PemError::NoItemsFound) => {
+                return Err(cannot(key, &"there is no private key in it, or it is not PEM"));
+            }
+            Err(error) => return Err(cannot(key, &error)),
+        };
+        Self::new(chain, secret).map_err(|error| match error {
+            Error::InconsistentKeys(_) => {
+                cannot(key, &format!("it is not the key of the certificate in {certificate:?}"))
+            }
+            error => cannot(certificate, &error),
+        })
     }
 
     /// Makes a certificate that vouches for itself. From one identity it is always the same, so that a pin stays good.
@@ -75,6 +90,19 @@ impl ServerTls {
     }
 }
 
+/// Reads a file that should hold a certificate or a key, and no more of one that cannot be either.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(MAX_PEM_LEN + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_PEM_LEN {
+        return Err(format!("it is longer than {MAX_PEM_LEN} bytes, the most that is read"));
+    }
+    Ok(bytes)
+}
+
 /// Returns what a caller asks of a certificate: this fingerprint, or with None nothing.
 pub(crate) fn client_config(pinned: Option<Key>) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(provider::default_provider());
@@ -93,10 +121,10 @@ pub(crate) fn client_config(pinned: Option<Key>) -> Result<Arc<ClientConfig>, Er
     Ok(Arc::new(config))
 }
 
-/// Returns what takes any certificate, for those who prove themselves otherwise or need not.
+/// Returns what takes the certificate with this fingerprint, or with None any: for those who prove themselves otherwise.
 #[cfg(feature = "p2p")]
-pub(crate) fn any_certificate(provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Pinned { pinned: None, provider })
+pub(crate) fn verifier(pinned: Option<Key>, provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Pinned { pinned, provider })
 }
 
 fn fingerprint(certificate: &CertificateDer<'_>) -> Key {

@@ -298,10 +298,12 @@ impl Url {
         let (pinned_key, pinned_certificate) =
             parse_fragment(parsed.fragment().unwrap_or("")).map_err(|problem| fail("fragment", problem))?;
         if pinned_certificate.is_some() && scheme != Scheme::PlayWss {
-            return Err(fail(
-                "fragment",
-                "only play+wss:// has a certificate, to be pinned by cert=".to_owned(),
-            ));
+            let hint = match scheme {
+                Scheme::PlayP2p => "; that of a relay is a part of relay=, where # is written %23",
+                _ => "",
+            };
+            let problem = format!("only play+wss:// has a certificate, to be pinned by cert={hint}");
+            return Err(fail("fragment", problem));
         }
         Ok(Self {
             scheme,

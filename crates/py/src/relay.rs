@@ -44,7 +44,10 @@ impl Relay {
             certificate,
         };
         let relay = py.detach(|| netplay_io::Relay::start(&options));
-        let relay = relay.map_err(|error| PyOSError::new_err(error.to_string()))?;
+        let relay = relay.map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
+            _ => PyOSError::new_err(error.to_string()),
+        })?;
         Ok(Self {
             relay: Mutex::new(relay),
         })
@@ -54,6 +57,12 @@ impl Relay {
     #[getter]
     fn urls(&self) -> Vec<String> {
         self.lock().urls().to_vec()
+    }
+
+    /// The SHA-256 of its certificate, which `#cert=` behind a URL pins; None by HTTP.
+    #[getter]
+    fn certificate(&self) -> Option<String> {
+        self.lock().certificate().map(netplay_io::key_to_text)
     }
 
     /// Where its numbers can be read; None if nowhere.

@@ -469,7 +469,7 @@ mod tests {
             channel: 0,
             delivery: Delivery::RELIABLE,
             kind: Kind::BYTES,
-            data: Bytes::from_static(data),
+            data: data.to_vec().into(),
         }
     }
 

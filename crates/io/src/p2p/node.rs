@@ -17,7 +17,7 @@ use iroh::endpoint::{
 use iroh::tls::CaTlsConfig;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayConfig, RelayMap, RelayMode, RelayUrl, SecretKey, TransportAddr};
 use iroh_relay::RelayQuicConfig;
-use netplay_proto::ConnectionId;
+use netplay_proto::{ConnectionId, Key};
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -124,8 +124,8 @@ impl Node {
     async fn connect(&self, contact: &Contact) -> io::Result<Connection> {
         let id = EndpointId::from_bytes(&contact.id).map_err(io::Error::other)?;
         let mut addresses: Vec<TransportAddr> = contact.targets().map(TransportAddr::Ip).collect();
-        if let Relays::Own(url) = &contact.relays {
-            addresses.push(TransportAddr::Relay(RelayUrl::from(url.clone())));
+        if let Relays::Own(relay) = &contact.relays {
+            addresses.push(TransportAddr::Relay(RelayUrl::from(relay.url.clone())));
         }
         let endpoint = self.endpoint().await?;
         let address = EndpointAddr::from_parts(id, addresses);
@@ -142,12 +142,11 @@ impl Node {
         let mut builder = match &terms.relays {
             Relays::Public => Endpoint::builder(presets::N0),
             Relays::None => Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled),
-            Relays::Own(url) => {
-                // In the clear there is nobody to be sure of; a relay can read nothing either way.
-                let is_plain = url.scheme() == "http";
-                let builder = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Custom(relay_map(url)));
-                if is_plain {
-                    builder.ca_tls_config(any_certificate())
+            Relays::Own(relay) => {
+                let map = RelayMode::Custom(relay_map(&relay.url));
+                let builder = Endpoint::builder(presets::Minimal).relay_mode(map);
+                if relay.is_plain() || relay.certificate.is_some() {
+                    builder.ca_tls_config(certificate(relay.certificate))
                 } else {
                     builder
                 }
@@ -260,8 +259,9 @@ fn relay_map(url: &url::Url) -> RelayMap {
     RelayConfig::new(RelayUrl::from(url.clone()), Some(RelayQuicConfig::new(port))).into()
 }
 
-fn any_certificate() -> CaTlsConfig {
-    CaTlsConfig::custom_server_cert_verifier(Arc::new(|provider| Ok(tls::any_certificate(provider))))
+/// Takes the relay that shows this certificate, or with None any.
+fn certificate(pinned: Option<Key>) -> CaTlsConfig {
+    CaTlsConfig::custom_server_cert_verifier(Arc::new(move |provider| Ok(tls::verifier(pinned, provider))))
 }
 
 fn transport_config() -> QuicTransportConfig {

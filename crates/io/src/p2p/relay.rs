@@ -19,7 +19,7 @@ use iroh_relay::server::{
     Access, AccessControl, CertConfig, ClientRateLimit, ClientRequest, ConnectionId, QuicConfig, RelayConfig, Server,
     ServerConfig, TlsConfig,
 };
-use netplay_proto::Identity;
+use netplay_proto::{Identity, Key};
 use tokio::runtime::Runtime;
 
 use crate::interfaces::reachable_addresses;
@@ -89,6 +89,7 @@ impl fmt::Display for RelayEvent {
 /// A relay that runs. Ends when dropped.
 pub struct Relay {
     urls: Vec<String>,
+    certificate: Option<Key>,
     metrics_url: Option<String>,
     events: Mutex<Receiver<RelayEvent>>,
     untold: Arc<AtomicU64>,
@@ -121,11 +122,12 @@ impl Relay {
                 _ => break,
             }
         }
-        let (server, port) = result?;
+        let (server, port, certificate) = result?;
         let scheme = if options.certificate.is_some() { "https" } else { "http" };
         let own = reachable_addresses(&[SocketAddr::new(options.host, port)]);
         Ok(Self {
             urls: own.iter().map(|address| format!("{scheme}://{address}")).collect(),
+            certificate,
             metrics_url: options.metrics.map(|address| format!("http://{address}/metrics")),
             events: Mutex::new(events),
             untold,
@@ -137,6 +139,11 @@ impl Relay {
     /// Returns its URLs, with the real port, the most useful first.
     pub fn urls(&self) -> &[String] {
         &self.urls
+    }
+
+    /// Returns the SHA-256 of the certificate it shows, which `#cert=` behind its URL pins; None by HTTP.
+    pub fn certificate(&self) -> Option<&Key> {
+        self.certificate.as_ref()
     }
 
     /// Returns where its numbers can be read.
@@ -174,8 +181,8 @@ impl Drop for Relay {
     }
 }
 
-/// Starts the server, and returns it and its port.
-async fn spawn(options: &RelayOptions, access: &Arc<Door>) -> io::Result<(Server, u16)> {
+/// Starts the server, and returns it, its port and its certificate's SHA-256.
+async fn spawn(options: &RelayOptions, access: &Arc<Door>) -> io::Result<(Server, u16, Option<Key>)> {
     // The ports of TCP and UDP are to be the same: the first to be bound decides.
     let probe = tokio::net::UdpSocket::bind((options.host, options.port)).await?;
     let port = probe.local_addr()?.port();
@@ -210,7 +217,7 @@ async fn spawn(options: &RelayOptions, access: &Arc<Door>) -> io::Result<(Server
     config.quic = Some(quic);
     config.metrics_addr = options.metrics;
     let server = Server::spawn(config).await.map_err(|error| to_io(&error))?;
-    Ok((server, port))
+    Ok((server, port, options.certificate.is_some().then_some(own.fingerprint)))
 }
 
 /// Returns the error of the operating system in an error of iroh's, or its words.

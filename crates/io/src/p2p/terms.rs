@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use netplay_proto::Key;
 
+use crate::keys::{key_from_text, key_to_text};
+
 /// Which relays help, and whether anybody is asked where a remote side is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Relays {
@@ -12,8 +14,24 @@ pub(crate) enum Relays {
     Public,
     /// None, and no lookup: addresses must be known.
     None,
-    /// This one, and no lookup. A URL of http or https.
-    Own(url::Url),
+    /// This one, and no lookup.
+    Own(OwnRelay),
+}
+
+/// A relay that was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnRelay {
+    /// Its URL, of http or https, with nothing behind the port.
+    pub(crate) url: url::Url,
+    /// The SHA-256 of the one certificate that it may show; None for one that an authority vouches for.
+    pub(crate) certificate: Option<Key>,
+}
+
+impl OwnRelay {
+    /// Returns true if it is reached in the clear. Then there is nobody to be sure of; a relay can read nothing either way.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.url.scheme() == "http"
+    }
 }
 
 impl Relays {
@@ -27,14 +45,26 @@ impl Relays {
                 "relay={text} is not allowed; it must be none, or the URL of a relay, such as http://relay.example:3340"
             )
         };
-        let url = url::Url::parse(text).map_err(|_| fail())?;
-        let is_plain = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+        let mut url = url::Url::parse(text).map_err(|_| fail())?;
+        let is_bare = matches!(url.path(), "" | "/") && url.query().is_none();
         let is_named = url.username().is_empty() && url.password().is_none() && url.host().is_some();
-        if matches!(url.scheme(), "http" | "https") && is_plain && is_named {
-            Ok(Self::Own(url))
-        } else {
-            Err(fail())
+        if !(matches!(url.scheme(), "http" | "https") && is_bare && is_named) {
+            return Err(fail());
         }
+        let certificate = match url.fragment().map(|fragment| fragment.strip_prefix("cert=")) {
+            None => None,
+            Some(_) if url.scheme() == "http" => {
+                return Err(format!("relay={text} is not allowed; #cert= is for https://, http:// has no certificate"));
+            }
+            Some(pinned) => Some(pinned.and_then(key_from_text).ok_or_else(|| {
+                format!(
+                    "relay={text} is not allowed; behind # it may have cert= and the SHA-256 of the relay's certificate, 43 \
+                     characters of base64url, as the relay says it, or 64 hexadecimal digits"
+                )
+            })?),
+        };
+        url.set_fragment(None);
+        Ok(Self::Own(OwnRelay { url, certificate }))
     }
 
     /// Writes it as the query option of a URL; None for what a URL says by saying nothing.
@@ -42,8 +72,11 @@ impl Relays {
         match self {
             Self::Public => None,
             Self::None => Some("relay=none".to_owned()),
-            Self::Own(url) => {
-                let text = url.as_str().trim_end_matches('/');
+            Self::Own(OwnRelay { url, certificate }) => {
+                let mut text = url.as_str().trim_end_matches('/').to_owned();
+                if let Some(certificate) = certificate {
+                    text = format!("{text}#cert={}", key_to_text(certificate));
+                }
                 let escaped: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
                 Some(format!("relay={escaped}"))
             }
@@ -53,7 +86,7 @@ impl Relays {
     /// Returns true for a relay on this machine: then nothing leaves it.
     fn is_on_this_machine(&self) -> bool {
         match self {
-            Self::Own(url) => match url.host() {
+            Self::Own(relay) => match relay.url.host() {
                 Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
                 Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
                 Some(url::Host::Domain(name)) => name == "localhost",
@@ -146,8 +179,23 @@ mod tests {
         assert_eq!(Relays::parse("none"), Ok(Relays::None));
         let own = Relays::parse("http://relay.example:3340").unwrap();
         assert_eq!(own.to_option().unwrap(), "relay=http%3A%2F%2Frelay.example%3A3340");
+        let pinned = format!("https://relay.example#cert={}", "07".repeat(32));
+        let own = Relays::parse(&pinned).unwrap();
+        assert_eq!(
+            own.to_option().unwrap(),
+            format!("relay=https%3A%2F%2Frelay.example%23cert%3D{}", key_to_text(&[7; 32]))
+        );
+        let Relays::Own(relay) = own else { panic!("it is named") };
+        assert_eq!(
+            (relay.url.as_str(), relay.certificate),
+            ("https://relay.example/", Some([7; 32]))
+        );
         for wrong in [
             "",
+            "https://relay.example#cert=",
+            "https://relay.example#cert=07",
+            "https://relay.example#k=07",
+            "http://relay.example#cert=0707070707070707070707070707070707070707070707070707070707070707",
             "relay.example",
             "ftp://relay.example",
             "http://relay.example/path",

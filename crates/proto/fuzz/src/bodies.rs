@@ -67,8 +67,10 @@ pub(crate) fn value(data: &[u8]) {
 /// Any bytes as what others say to a member of a room, or to its host.
 ///
 /// A byte says which: even for a member. The rest is records: by whose link (1: the host, or the first member; another member; a
-/// stranger; a newcomer at the door), how many tenths of a second later (1), length (2), control message. Nobody panics, and each
-/// record wants a bounded number of things done; what others say does not cost a member its host, nor the host its other member.
+/// stranger; a newcomer at the door), how many tenths of a second later (1), length (2), control message. The upper two bits of the
+/// link make of it a message of the game, one that is passed on (about whom: the first byte), or the end of the link. Nobody
+/// panics, and each record wants a bounded number of things done; what others say does not cost a member its host, nor the host
+/// its other member; and nobody but the host passes on.
 pub(crate) fn room(data: &[u8]) {
     let Some((role, mut rest)) = data.split_first() else {
         return;
@@ -133,9 +135,26 @@ pub(crate) fn room(data: &[u8]) {
         let (bytes, after) = after.split_at(after.len().min(usize::from(u16::from_le_bytes([low, high]))));
         rest = after;
         now += Duration::from_millis(100) * u32::from(later);
-        let link = usize::from(link) % 4;
+        let (what, link) = (link >> 6, usize::from(link) % 4);
         is_heard[link] = true;
-        room.handle_control(now, links[link], bytes);
+        let about = bytes.first().map_or(0, |byte| u32::from(*byte) % 4);
+        match what {
+            0 => room.handle_control(now, links[link], bytes),
+            1 => {
+                let from = room.handle_message(now, links[link]);
+                assert!(from.is_none_or(|order| room.joined().any(|other| other == order)));
+            }
+            2 => {
+                let is_believed = room.handle_passed_on(now, links[link], about);
+                assert!(
+                    !is_believed || (link == 0 && !room.is_host()),
+                    "it is not the host that passed it on"
+                );
+                let passed = room.may_pass_on(links[link], about);
+                assert!(passed.is_none_or(|(from, _)| from != about && room.is_host()));
+            }
+            _ => room.handle_gone(now, links[link], Reason::TimedOut, ""),
+        }
         wants(&mut room, now);
     }
     if !is_heard[0] {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::timers::SEEK_AGAIN;
 use super::wire::{Control, Entry, Topology};
 use super::{Link, LinkId, Member, News, Output, Room, Stage};
 use crate::config::Key;
@@ -164,6 +165,7 @@ impl Room {
             return self.close(link, Reason::Goodbye);
         }
         member.link = Some(link);
+        self.seek_pause = SEEK_AGAIN;
         member.dial_until = None;
         member.join_at = None;
         self.links.insert(link, Link::Member { order });

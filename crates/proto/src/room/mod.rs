@@ -88,6 +88,8 @@ pub struct Room {
     host_until: Option<Timestamp>,
     /// When to look again for the others, as one who was left alone by silence.
     seek_at: Option<Timestamp>,
+    /// And how long after that again.
+    seek_pause: Duration,
     is_door_open: bool,
     last_link: u64,
     outputs: VecDeque<Output>,
@@ -180,6 +182,7 @@ impl Room {
             gone: Vec::new(),
             host_until: None,
             seek_at: None,
+            seek_pause: timers::SEEK_AGAIN,
             is_door_open: false,
             last_link: 0,
             outputs: VecDeque::new(),

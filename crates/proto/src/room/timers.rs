@@ -9,8 +9,9 @@ use super::{Link, LinkId, Output, Room, Stage};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
-/// How often it looks again, while nobody comes.
-const SEEK_AGAIN: Duration = Duration::from_secs(60);
+/// How long after a fruitless look one who was left alone looks again: twice as long each time, until somebody comes.
+pub(super) const SEEK_AGAIN: Duration = Duration::from_secs(5);
+const SEEK_AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 
 impl Room {
     pub(super) fn handle_timers(&mut self, now: Timestamp) {
@@ -19,7 +20,10 @@ impl Room {
             Stage::Knocking { until, is_host, .. } if until <= now => {
                 if is_host {
                     self.go_on_alone();
-                    self.seek_at = Some(now + SEEK_AGAIN);
+                    // Two who are alone do not both look at the same moments, at each other's closed doors.
+                    let apart = Duration::from_millis(500) * (self.order % 8);
+                    self.seek_at = Some(now + self.seek_pause + apart);
+                    self.seek_pause = (self.seek_pause * 2).min(SEEK_AGAIN_AT_LAST);
                 } else {
                     self.end(Reason::NoRoom, "nobody has a room open under this code");
                 }

@@ -51,6 +51,12 @@ fn agreed(world: &World, who: &[usize], seed: u64) -> Vec<u32> {
     first
 }
 
+/// Returns true if all of so many are in and see each other.
+fn is_agreed(world: &World, count: usize) -> bool {
+    let sees_all = |number: &usize| world.actors[*number].room.joined().count() + 1 == count;
+    world.active().len() == count && world.active().iter().all(sees_all)
+}
+
 fn filled(seed: u64, topology: Topology, count: usize) -> World {
     let mut world = World::new(seed, topology);
     world.add(true);
@@ -178,6 +184,27 @@ fn two_who_lose_each_other_find_each_other_again() {
     world.run(SECOND * 60);
     assert_eq!(agreed(&world, &world.active(), 6).len(), 2);
     assert!(world.actors[1].room.is_host());
+}
+
+#[test]
+fn one_that_was_cut_off_from_all_is_back_soon() {
+    for seed in 0..10 {
+        for away in [12, 16, 20, 30, 45] {
+            for lost in [0, 3] {
+                let mut world = filled(seed, Topology::Mesh, 4);
+                for other in (0..4).filter(|other| *other != lost) {
+                    world.cut(lost, other, SECOND * away);
+                }
+                world.run(SECOND * away);
+                let mut waited = 0;
+                while !is_agreed(&world, 4) {
+                    world.run(SECOND);
+                    waited += 1;
+                    assert!(waited < 40, "seed {seed}: {lost} was away for {away} s and is not back");
+                }
+            }
+        }
+    }
 }
 
 #[test]
