@@ -256,11 +256,16 @@ fn way(connection: &Connection) -> Way {
 }
 
 fn relay_map(url: &url::Url) -> RelayMap {
-    let port = url.port().unwrap_or(DEFAULT_QUIC_PORT);
-    RelayConfig::new(RelayUrl::from(url.clone()), Some(RelayQuicConfig::new(port))).into()
+    let quic = RelayQuicConfig::new(quic_port(url));
+    RelayConfig::new(RelayUrl::from(url.clone()), Some(quic)).into()
 }
 
-fn any_certificate() -> CaTlsConfig {
+/// Returns the port of UDP on which a relay tells what address it sees.
+pub(super) fn quic_port(relay: &url::Url) -> u16 {
+    relay.port().unwrap_or(DEFAULT_QUIC_PORT)
+}
+
+pub(super) fn any_certificate() -> CaTlsConfig {
     CaTlsConfig::custom_server_cert_verifier(Arc::new(|provider| Ok(tls::any_certificate(provider))))
 }
 
