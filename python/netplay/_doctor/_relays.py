@@ -112,7 +112,7 @@ def _ask(relay: str, timeout: float) -> Answer:
 
 def _meet(relay: str, timeout: float) -> Iterator[Finding]:
     """Lets two ends on this machine meet as two players do, each knowing of the other only an id and the relay."""
-    which = None if relay == "public" else relay
+    which, name = (None, "the public relays") if relay == "public" else (relay, relay)
     with netplay.Network() as host, netplay.Network() as guest:
         try:
             listener = host.listen("play+p2p://", relay=which)
@@ -130,17 +130,17 @@ def _meet(relay: str, timeout: float) -> Iterator[Finding]:
                 after = f"after {(time.monotonic() - began) * 1000:.0f} ms"
                 if route == "direct":
                     yield Finding(
-                        "meeting", OK, f"two players on this machine meet by {relay}, then send directly {after}", route
+                        "meeting", OK, f"two players on this machine meet by {name}, then send directly {after}", route
                     )
                     return
                 yield Finding(
-                    "meeting", OK, f"two players on this machine meet by {relay}, and send through it {after}", route
+                    "meeting", OK, f"two players on this machine meet by {name}, and send through it {after}", route
                 )
     if route is not None:
         yield Finding("meeting", UNTOLD, f"no direct way between the two was found in {timeout:g} s")
     else:
         yield Finding(
-            "meeting", NO, f"nobody was found by {relay} in {timeout:g} s: it is not there, or a firewall is before it"
+            "meeting", NO, f"nobody was found by {name} in {timeout:g} s: nothing is there, or a firewall is before it"
         )
 
 
