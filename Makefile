@@ -35,7 +35,7 @@ export PYGAME_HIDE_SUPPORT_PROMPT := 1
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(EXTENSION) ## comets with bots, a bad network and the net graph; without a display: printed, and a picture
+demo: $(EXTENSION) ## two programs find each other; comets with bots, a bad network and the net graph; without a display: printed, and a picture
 	$(VENV)/bin/python -m netplay.examples.demo
 
 test: test-rust test-python test-pygame ## every test: Rust, Python, the games; against pygame-ce, and what sees pygame against pygame

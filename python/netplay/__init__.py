@@ -23,7 +23,7 @@ Network events arrive in the pygame event queue beside the key presses:
 
 | module | noun |
 |---|---|
-| `_network` | `Network`: listen, connect, send, recv, poll, get, on, ban, close |
+| `_network` | `Network`: listen, connect, send, recv, poll, get, on, close |
 | `_core` | `Peer`, `Listener`, `Event`, and all the work; written in Rust |
 | `_events` | the type of our pygame events, and what can have happened |
 | `_errors` | the exceptions, with their tree |
@@ -36,6 +36,7 @@ Network events arrive in the pygame event queue beside the key presses:
 | `_strikes` | how much nonsense a peer may send |
 | `_lan` | `Game`, `Finder`: games on the local network |
 | `_rooms` | rooms: players who found each other by a code |
+| `_bans` | who is kept out |
 | `_trust` | this machine's key, and the keys of servers met before |
 | `_netgraph` | `NetGraph`: how the connection is doing, drawn over the game |
 | `_pygame` | the bridge to pygame's queue |

@@ -64,8 +64,12 @@ class Finder:
 
     @property
     def games(self) -> list[Game]:
-        """The games that are there, by title. It changes inside poll() and get(), with the events that tell of it."""
-        return sorted(self._games.values())
+        """The games that are there, by title; none once it is closed, by itself or with the network.
+
+        It changes inside poll() and get(), with the events that tell of it. So keep the finder: what a new one returns
+        here is empty until the next poll().
+        """
+        return sorted(self._games.values()) if self._is_open() else []
 
     def close(self) -> None:
         """Stops to look; no event comes any more, and there are no games. Twice is fine.
@@ -81,7 +85,8 @@ class Finder:
             ...     finder
             <Finder of 'docs-close', closed>
         """
-        if self._network._finders.pop(self._number, None) is not None:
+        if self._is_open():
+            del self._network._finders[self._number]
             self._network._stop_finding(self._number)
         self._games.clear()
 
@@ -94,8 +99,11 @@ class Finder:
         self.close()
 
     def __repr__(self) -> str:
-        state = f"{len(self._games)} games" if self._number in self._network._finders else "closed"
+        state = f"{len(self._games)} games" if self._is_open() else "closed"
         return f"<Finder of {self.app!r}, {state}>"
+
+    def _is_open(self) -> bool:
+        return self._network._finders.get(self._number) is self
 
     def _handle(self, event: Event) -> None:
         """Takes note of what the game is about to be told."""

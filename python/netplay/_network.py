@@ -7,19 +7,19 @@ arrival.
 from __future__ import annotations
 
 import atexit
-import ipaddress
 import logging
-import math
 import sys
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from . import _codec, _core, _kinds, _messages, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
+from ._bans import Bans
+from ._checks import at_least_one, at_least_zero, not_negative
 from ._core import Event, Listener, Peer
 from ._events import (
     NETWORK_CONNECTED,
@@ -35,7 +35,7 @@ from ._events import (
     NETWORK_ROOM,
 )
 from ._lan import Finder
-from ._rooms import Room, read_room
+from ._rooms import Rooms
 from ._strikes import Strikes, Unbearable
 from ._tickets import Ticket
 
@@ -73,7 +73,7 @@ _has_warned_of_enet = False
 _all_networks: weakref.WeakSet[Network] = weakref.WeakSet()
 
 
-class Network(_core.Network):
+class Network(Rooms, Bans):
     """All of one game's connections and listeners.
 
     The functions of the package act on one that is made for you; make another where one program needs two, such as a
@@ -217,12 +217,12 @@ class Network(_core.Network):
             name=name,
             version=version,
             password=password,
-            max_peers=_at_least_zero(max_peers, "max_peers"),
-            max_messages=_at_least_one(max_messages, "max_messages"),
-            max_rate=_at_least_one(max_rate, "max_rate"),
-            send_rate=_at_least_one(send_rate, "send_rate"),
-            copies=_not_negative(copies, "copies"),
-            grace=_not_negative(grace, "grace"),
+            max_peers=at_least_zero(max_peers, "max_peers"),
+            max_messages=at_least_one(max_messages, "max_messages"),
+            max_rate=at_least_one(max_rate, "max_rate"),
+            send_rate=at_least_one(send_rate, "send_rate"),
+            copies=not_negative(copies, "copies"),
+            grace=not_negative(grace, "grace"),
             transports=None if transports is None else _words(transports),
             certificate=certificate,
             advertise=None if advertise is None else (advertise, title),
@@ -304,9 +304,9 @@ class Network(_core.Network):
             version=version,
             password=password,
             timeout=timeout,
-            send_rate=_at_least_one(send_rate, "send_rate"),
-            copies=_not_negative(copies, "copies"),
-            grace=_not_negative(grace, "grace"),
+            send_rate=at_least_one(send_rate, "send_rate"),
+            copies=not_negative(copies, "copies"),
+            grace=not_negative(grace, "grace"),
             relay=relay,
             pinned_key=_trust.pinned_key(url),
             secret_key=None if ticket is None else ticket.secret,
@@ -348,142 +348,6 @@ class Network(_core.Network):
         finder = Finder(self, app, self._find(app))
         self._finders[finder._number] = finder
         return finder
-
-    def host_room(
-        self,
-        app: str,
-        *,
-        max_peers: int = 8,
-        name: str = "",
-        version: str = "",
-        password: str | None = None,
-        topology: Literal["mesh", "star"] = "mesh",
-        code: str | None = None,
-        relay: str | None = None,
-        door: str | None = None,
-    ) -> Room:
-        """Opens a room for players who have no server, and returns at once.
-
-        Show `room.code` to the others: whoever gives it to `join_room()` is in. NETWORK_ROOM tells that the room is
-        open, NETWORK_JOINED and NETWORK_LEFT who comes and goes; `send()` reaches everybody, and what they say is
-        NETWORK_DATA_IN with `peer`. When this player goes, the one who came first after it becomes the host: the others
-        get a NETWORK_HOST, the room goes on, and the code is still good.
-
-        Args:
-            app: The name of the game, 1 to 64 bytes of UTF-8. The same code means another room in another game.
-            max_peers: How many players there may be in the room, this one included: 2 to 64.
-            name: Our name, told to the others; at most 64 bytes of UTF-8.
-            version: The game's version; players with another are refused.
-            password: What players must know beside the code; None for nothing.
-            topology: "mesh": every member talks to every other directly. "star": all through the host, which passes
-                messages on; good for many players of whom few have a fast line.
-            code: The code to use; None for a new one.
-            relay: The URL of the relay through which members find each other, such as one's own by
-                `python -m netplay relay`. None for the public relays and lookup of iroh, run by number 0.
-            door: Where the members find the host, all of them on this machine or inside this process: a `local://`
-                URL, or `play+udp://` with an address and a port. For tests, and for playing alone. None for the way
-                through the internet, `play+p2p://`.
-
-        Returns:
-            The room.
-
-        Raises:
-            BadURL: The door is no such URL.
-            ValueError: `app`, `name` or `version` is too long; `max_peers` is not 2 to 64; or the topology, the code
-                or the relay is none.
-            NetworkFailed: The operating system gave no thread or socket.
-
-        Example:
-            >>> import netplay
-            >>> with netplay.Network() as ada, netplay.Network() as bob:
-            ...     room = ada.host_room("docs-pong", name="Ada", door="local://docs-host-room")
-            ...     _ = bob.join_room(room.code, "docs-pong", name="Bob", door="local://docs-host-room")
-            ...     while not room.members:
-            ...         events = ada.get(timeout=0.05), bob.get(timeout=0.05)
-            ...     print(room.members[0], "is here")
-            Bob is here
-        """
-        code = _core._make_code() if code is None else _core._read_code(code)
-        room = Room(self, code, app, is_host=True, relay=relay)
-        room._number = self._open_room(
-            room,
-            is_host=True,
-            code=code,
-            app=app,
-            name=name,
-            version=version,
-            password=password,
-            max_peers=_at_least_zero(max_peers, "max_peers"),
-            is_star=_is_star(topology),
-            timeout=20.0,
-            door=door,
-            relay=relay,
-        )
-        return room
-
-    def join_room(
-        self,
-        code: str,
-        app: str | None = None,
-        *,
-        name: str = "",
-        version: str = "",
-        password: str | None = None,
-        timeout: float = 20.0,
-        relay: str | None = None,
-        door: str | None = None,
-    ) -> Room:
-        """Joins a room by its code and returns at once: NETWORK_ROOM or NETWORK_LEFT tells how it went.
-
-        Then comes a NETWORK_JOINED for everybody who is there, in no fixed order; `room.members` is in the order in
-        which they came into the room.
-
-        Args:
-            code: The code, in upper or lower case, with or without the hyphen; or the room's URL, `room://CODE?app=...`,
-                which says the app and the relay too.
-            app: The name of the game, as `host_room()` was given it.
-            name: Our name, told to the others; at most 64 bytes of UTF-8.
-            version: The game's version.
-            password: The room's password.
-            timeout: How many seconds to go on knocking. A room whose host has just gone answers after some seconds.
-            relay: As for `host_room()`.
-            door: As for `host_room()`.
-
-        Returns:
-            The room, not joined yet. If it cannot be joined, a NETWORK_LEFT with `peer` None says why in `reason`:
-            "no room" (a wrong code, or nobody is there), "full", "wrong password", "wrong version".
-
-        Raises:
-            BadURL: The URL is none of a room, or the door none of a door.
-            ValueError: The code is none; the app is not said; or a name or version is too long.
-            NetworkFailed: The operating system gave no thread or socket.
-
-        Example:
-            >>> import netplay
-            >>> with netplay.Network() as network:
-            ...     room = network.join_room("cdfg 2345", "docs-pong", timeout=0.1, door="local://docs-join-room")
-            ...     event = network.get(timeout=5)[0]
-            ...     print(room.code, event.what, event.peer, event.reason)
-            CDFG-2345 NETWORK_LEFT None no room
-        """
-        code, app, relay = read_room(code, app, relay)
-        code = _core._read_code(code)
-        room = Room(self, code, app, is_host=False, relay=relay)
-        room._number = self._open_room(
-            room,
-            is_host=False,
-            code=code,
-            app=app,
-            name=name,
-            version=version,
-            password=password,
-            max_peers=2,
-            is_star=False,
-            timeout=_not_negative(timeout, "timeout"),
-            door=door,
-            relay=relay,
-        )
-        return room
 
     def _connect_for_now(self, url: str) -> Peer:
         """Connects because something was sent to a URL; the connection is closed again when nothing passes."""
@@ -661,78 +525,6 @@ class Network(_core.Network):
             ...     network.allow_events("KEYDOWN", "KEYUP")
         """
         self._door.allow(types)
-
-    def ban(self, who: Peer | str, seconds: float | None = None) -> None:
-        """Keeps somebody out: closes whoever is connected and meant at once, and refuses them when they come again.
-
-        The other side sees the reason "banned". A peer is banned by its public key and by its address, and with the
-        address everybody behind the same router; `ban(peer.key)` bans the key alone, which a player who means harm can
-        throw away. Of a peer on this machine itself, where everybody comes from who comes through a tunnel, only the
-        key is banned. Bans are kept in memory until the network is closed, at most 65,536; save `bans()` to keep them.
-
-        Args:
-            who: A Peer, which may be gone already; an IP address (of an IPv6 address, the whole /64 that one household
-                has), a range such as "10.0.0.0/8", or a key as `peer.key` gives it.
-            seconds: For how long; None until the network is closed.
-
-        Raises:
-            ValueError: `who` is none of these, `seconds` is not above 0, or there are too many bans.
-            TypeError: `who` is neither a Peer nor a str.
-
-        Example:
-            >>> import netplay
-            >>> with netplay.Network() as server:
-            ...     server.ban("192.0.2.7", seconds=3600)
-            ...     server.ban("2001:db8::7")
-            ...     sorted(server.bans())
-            ['192.0.2.7', '2001:db8::/64']
-        """
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"seconds is {seconds}, it must be more than 0; None bans for good")
-        for name in _ban_names(who):
-            self._ban(name, seconds)
-        if isinstance(who, Peer):
-            self._end_banned(who)
-
-    def unban(self, who: Peer | str) -> bool:
-        """Lets somebody in again.
-
-        Args:
-            who: As for `ban()`; of a Peer, both its key and its address.
-
-        Returns:
-            True if there was a ban.
-
-        Raises:
-            ValueError: `who` is no address, range or key.
-            TypeError: `who` is neither a Peer nor a str.
-
-        Example:
-            >>> import netplay
-            >>> with netplay.Network() as server:
-            ...     server.ban("10.0.0.0/8")
-            ...     server.unban("10.0.0.0/8"), server.unban("10.0.0.0/8")
-            (True, False)
-        """
-        lifted = [self._unban(name) for name in _ban_names(who)]
-        return any(lifted)
-
-    def bans(self) -> dict[str, float | None]:
-        """Returns who is banned: addresses, ranges and keys, with the seconds left, or None for good.
-
-        Each key of the dict is what `ban()` and `unban()` take.
-
-        Raises:
-            Nothing.
-
-        Example:
-            >>> import netplay
-            >>> with netplay.Network() as server:
-            ...     server.ban("10.1.2.3/8")
-            ...     server.bans()
-            {'10.0.0.0/8': None}
-        """
-        return dict(self._bans())
 
     def limit(
         self,
@@ -987,47 +779,10 @@ def _warn_of_no_secrets(url: str) -> None:
         _log.warning("enet:// is unencrypted: anybody on the way can read and change what is said there")
 
 
-def _at_least_zero(value: int, name: str) -> int:
-    if value < 0:
-        raise ValueError(f"{name} is {value}, it must be at least 1")
-    return value
-
-
-def _at_least_one(value: int | None, name: str) -> int | None:
-    if value is not None and value < 1:
-        raise ValueError(f"{name} is {value}, it must be at least 1; None sets no bound")
-    return value
-
-
 def _words(transports: Iterable[str]) -> list[str]:
     if isinstance(transports, str):
         raise TypeError(f"transports is {transports!r}; it must be a list, such as [{transports!r}]")
     return list(transports)
-
-
-def _is_star(topology: str) -> bool:
-    if topology not in ("mesh", "star"):
-        raise ValueError(f'topology is {topology!r}, it must be "mesh" or "star"')
-    return topology == "star"
-
-
-def _not_negative(value: float, name: str) -> float:
-    if not 0.0 <= value < math.inf:
-        raise ValueError(f"{name} is {value}, it must be 0 or more")
-    return value
-
-
-def _ban_names(who: Peer | str) -> list[str]:
-    """Returns what to ban for somebody, in the words of the core."""
-    if isinstance(who, str):
-        return [who]
-    if not isinstance(who, Peer):
-        raise TypeError(f"who is {who!r}; it must be a Peer, an address, a range or a key")
-    names = [] if who.key is None else [who.key]
-    host = who._host
-    if host is not None and not ipaddress.ip_address(host).is_loopback:
-        names.append(host)
-    return names
 
 
 @atexit.register

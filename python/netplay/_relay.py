@@ -8,12 +8,15 @@ Players give its URL as `relay=` to `listen()` and `connect()`, or as `?relay=` 
 asked for anything. A relay passes on what it cannot read: everything is encrypted from end to end. It needs one port,
 of TCP (what is relayed) and of UDP (where players learn the address that others see; without it fewer ways are direct).
 
-One line on the standard output for each client that comes, goes or is refused. Ctrl+C or SIGTERM ends it.
+A player in a room takes two places of `--max-clients`, a `listen()` or `connect()` one.
+One line on the standard output for each client that comes, goes or is refused; where nobody reads them any more, it
+goes on without. Ctrl+C or SIGTERM ends it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -38,10 +41,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("--metrics-port", type=int, help="of TCP, for Prometheus, at the same address: /metrics")
     parser.add_argument("--certificate", nargs=2, metavar=("CERT", "KEY"), help="two PEM files; then it is https://")
     args = parser.parse_args(words)
-    for name in ("port", "metrics_port"):
+    for name, least in (("port", 0), ("metrics_port", 1)):
         port = getattr(args, name)
-        if port is not None and not 0 <= port <= 65535:
-            parser.error(f"--{name.replace('_', '-')} is {port}, it must be from 0 to 65535")
+        if port is not None and not least <= port <= 65535:
+            parser.error(f"--{name.replace('_', '-')} is {port}, it must be from {least} to 65535")
     for name in ("max_clients", "client_rate"):
         number = getattr(args, name)
         if number is not None and not 1 <= number < 2**32:
@@ -58,7 +61,8 @@ def main(words: list[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
-        print(f"the relay cannot listen on {args.host} port {args.port}: {error}", file=sys.stderr)
+        numbers = "" if args.metrics_port is None else f", numbers on port {args.metrics_port}"
+        print(f"the relay cannot start on {args.host} port {args.port}{numbers}: {error}", file=sys.stderr)
         return 1
     ended: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -81,4 +85,7 @@ def main(words: list[str]) -> int:
 
 
 def _say(line: str) -> None:
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), line, flush=True)
+    try:
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), line, flush=True)
+    except OSError:  # whoever read it has gone, and the players have not; Python would flush it again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

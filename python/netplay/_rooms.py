@@ -1,10 +1,13 @@
-"""A room as the game holds it: what was learnt from its events, and calls passed on. It decides nothing."""
+"""Rooms as the game holds them: opened and joined, and what was learnt from their events. It decides nothing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
+from . import _core
+from ._checks import at_least_zero, not_negative
+from ._errors import BadURL
 from ._events import NETWORK_HOST, NETWORK_JOINED, NETWORK_LEFT, NETWORK_ROOM
 
 if TYPE_CHECKING:
@@ -13,9 +16,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._core import Event, Peer
-    from ._network import Network
 
-__all__ = ["Room"]
+__all__ = ["Room", "Rooms"]
 
 RoomState: TypeAlias = Literal["opening", "joining", "open", "closed"]
 
@@ -34,7 +36,7 @@ class Room:
         NETWORK_ROOM True open True []
     """
 
-    def __init__(self, network: Network, code: str, app: str, *, is_host: bool, relay: str | None) -> None:
+    def __init__(self, network: Rooms, code: str, app: str, *, is_host: bool, relay: str | None) -> None:
         """Is called by netplay alone."""
         self._network = network
         self._number = 0
@@ -42,6 +44,7 @@ class Room:
         self._app = app
         self._relay = relay
         self._state: RoomState = "opening" if is_host else "joining"
+        self._reason = ""
         self._is_host = is_host
         self._host: Peer | None = None
         self._members: list[Peer] = []
@@ -66,6 +69,11 @@ class Room:
     def state(self) -> RoomState:
         """Returns "opening" or "joining", then "open", then "closed"."""
         return self._state
+
+    @property
+    def reason(self) -> str:
+        """Why it is closed, in a word of NETWORK_LEFT such as "no room", "full" or "closed"; "" while it is not."""
+        return self._reason
 
     @property
     def members(self) -> list[Peer]:
@@ -129,7 +137,8 @@ class Room:
             ...     room.state
             'closed'
         """
-        self._state = "closed"
+        if self._state != "closed":
+            self._state, self._reason = "closed", "closed"
         self._network._leave_room(self._number)
 
     def _handle(self, event: Event) -> None:
@@ -146,7 +155,7 @@ class Room:
             self._is_host, self._host = event.is_host, peer
         elif event.what is NETWORK_LEFT:
             if peer is None:
-                self._state = "closed"
+                self._state, self._reason = "closed", self._reason or event.reason
                 self._members.clear()
                 self._host = None
             elif peer in self._members:
@@ -169,15 +178,161 @@ class Room:
         self.close()
 
 
-def read_room(code_or_url: str, app: str | None, relay: str | None) -> tuple[str, str, str | None]:
+class Rooms(_core.Network):
+    """The part of a Network that opens and joins rooms."""
+
+    def host_room(
+        self,
+        app: str,
+        *,
+        max_peers: int = 8,
+        name: str = "",
+        version: str = "",
+        password: str | None = None,
+        topology: Literal["mesh", "star"] = "mesh",
+        code: str | None = None,
+        relay: str | None = None,
+        door: str | None = None,
+    ) -> Room:
+        """Opens a room for players who have no server, and returns at once.
+
+        Show `room.code` to the others: whoever gives it to `join_room()` is in. NETWORK_ROOM tells that the room is
+        open, NETWORK_JOINED and NETWORK_LEFT who comes and goes; `send()` reaches everybody, and what they say is
+        NETWORK_DATA_IN with `peer`. When this player goes, the one who came first after it becomes the host: the others
+        get a NETWORK_HOST, the room goes on, and the code is still good.
+
+        Args:
+            app: The name of the game, 1 to 64 bytes of UTF-8. The same code means another room in another game.
+            max_peers: How many players there may be in the room, this one included: 2 to 64.
+            name: Our name, told to the others; at most 64 bytes of UTF-8.
+            version: The game's version; players with another are refused.
+            password: What players must know beside the code; None for nothing.
+            topology: "mesh": every member talks to every other directly. "star": all through the host, which passes
+                messages on; good for many players of whom few have a fast line, and for a game with a server: it opens
+                the room beside `listen()`, takes NETWORK_JOINED as NETWORK_CONNECTED and NETWORK_LEFT as
+                NETWORK_DISCONNECTED; and the players send to `room.host`, believe nobody else, and go when it goes.
+            code: The code to use; None for a new one.
+            relay: The URL of the relay through which members find each other, such as one's own by
+                `python -m netplay relay`. None for the public relays and lookup of iroh, run by number 0.
+            door: Where the members find the host, all of them on this machine or inside this process: a `local://`
+                URL, or `play+udp://` with an address and a port. For tests, and for playing alone. None for the way
+                through the internet, `play+p2p://`.
+
+        Returns:
+            The room.
+
+        Raises:
+            BadURL: The door is no such URL.
+            ValueError: `app`, `name` or `version` is too long; `max_peers` is not 2 to 64; or the topology, the code
+                or the relay is none.
+            NetworkFailed: The operating system gave no thread or socket.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as ada, netplay.Network() as bob:
+            ...     room = ada.host_room("docs-pong", name="Ada", door="local://docs-host-room")
+            ...     _ = bob.join_room(room.code, "docs-pong", name="Bob", door="local://docs-host-room")
+            ...     while not room.members:
+            ...         events = ada.get(timeout=0.05), bob.get(timeout=0.05)
+            ...     print(room.members[0], "is here")
+            Bob is here
+        """
+        code = _core._make_code() if code is None else _core._read_code(code)
+        room = Room(self, code, app, is_host=True, relay=relay)
+        room._number = self._open_room(
+            room,
+            is_host=True,
+            code=code,
+            app=app,
+            name=name,
+            version=version,
+            password=password,
+            max_peers=at_least_zero(max_peers, "max_peers"),
+            is_star=_is_star(topology),
+            timeout=20.0,
+            door=door,
+            relay=relay,
+        )
+        return room
+
+    def join_room(
+        self,
+        code: str,
+        app: str | None = None,
+        *,
+        name: str = "",
+        version: str = "",
+        password: str | None = None,
+        timeout: float = 20.0,
+        relay: str | None = None,
+        door: str | None = None,
+    ) -> Room:
+        """Joins a room by its code and returns at once: NETWORK_ROOM or NETWORK_LEFT tells how it went.
+
+        Then comes a NETWORK_JOINED for everybody who is there, in no fixed order; `room.members` is in the order in
+        which they came into the room.
+
+        Args:
+            code: The code, in upper or lower case, with or without the hyphen; or the room's URL, `room://CODE?app=...`,
+                which says the app and the relay too.
+            app: The name of the game, as `host_room()` was given it.
+            name: Our name, told to the others; at most 64 bytes of UTF-8.
+            version: The game's version.
+            password: The room's password.
+            timeout: How many seconds to go on knocking. A room whose host has just gone answers after some seconds.
+            relay: As for `host_room()`.
+            door: As for `host_room()`.
+
+        Returns:
+            The room, not joined yet. If it cannot be joined, a NETWORK_LEFT with `peer` None says why in `reason`:
+            "no room" (a wrong code, or nobody is there), "full", "wrong password", "wrong version".
+
+        Raises:
+            BadURL: The URL is none of a room, or the door none of a door.
+            ValueError: The code is none; the app is not said; or a name or version is too long.
+            NetworkFailed: The operating system gave no thread or socket.
+
+        Example:
+            >>> import netplay
+            >>> with netplay.Network() as network:
+            ...     room = network.join_room("cdfg 2345", "docs-pong", timeout=0.1, door="local://docs-join-room")
+            ...     event = network.get(timeout=5)[0]
+            ...     print(room.code, event.what, event.peer, event.reason)
+            CDFG-2345 NETWORK_LEFT None no room
+        """
+        code, app, relay = _read_room(code, app, relay)
+        code = _core._read_code(code)
+        room = Room(self, code, app, is_host=False, relay=relay)
+        room._number = self._open_room(
+            room,
+            is_host=False,
+            code=code,
+            app=app,
+            name=name,
+            version=version,
+            password=password,
+            max_peers=2,
+            is_star=False,
+            timeout=not_negative(timeout, "timeout"),
+            door=door,
+            relay=relay,
+        )
+        return room
+
+
+def _is_star(topology: str) -> bool:
+    if topology not in ("mesh", "star"):
+        raise ValueError(f'topology is {topology!r}, it must be "mesh" or "star"')
+    return topology == "star"
+
+
+def _read_room(code_or_url: str, app: str | None, relay: str | None) -> tuple[str, str, str | None]:
     """Returns the code, the app and the relay that a code or a `room://` URL means.
 
     Raises:
         BadURL: It is neither.
         ValueError: The app is not said, or said twice and not alike.
     """
-    from ._errors import BadURL
-
     code = code_or_url
     if "://" in code_or_url:
         parts = urlsplit(code_or_url)

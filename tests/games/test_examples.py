@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pygame
+import pytest
 
-from netplay.examples import _game, chat, chats
+import netplay as net
+from netplay.examples import _game, chat, chats, meet
 from netplay.examples._autoplay import DIALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ def wait_until_somebody_listens(port: int) -> None:
 
 def test_the_list_names_every_example() -> None:
     printed = run("netplay.examples").stdout
-    for name in ("hello", "chat", "chats", "comets", "demo", "gamepad", "lines", "meadow"):
+    for name in ("hello", "chat", "chats", "comets", "demo", "gamepad", "lines", "meadow", "meet"):
         assert re.search(rf"^  {name} +\w", printed, re.MULTILINE), printed
 
 
@@ -93,12 +95,36 @@ class Running(chats.Reader):
     def wait_for(self, word: str) -> str:
         """Returns the first line with this word, or says what was printed instead."""
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and self.thread.is_alive():
+        is_over = False
+        while time.monotonic() < deadline and not is_over:
+            is_over = not self.thread.is_alive()  # asked first, so that the last line is looked at too
             for line in list(self.lines):
                 if word in line:
                     return line
             time.sleep(0.05)
         return f"no line with {word!r} among {self.lines}"
+
+
+def test_the_demo_begins_with_two_programs_that_find_each_other(tmp_path: Path) -> None:
+    result = run("netplay.examples.demo", "--headless", "--picture", str(tmp_path / "demo.png"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"^  by name  'hello from process \d+' after \d+ ms \(udp\)$", result.stdout, re.M), result.stdout
+    assert re.search(r"^  by code  'hello from process \d+' after \d+ ms \(p2p, ", result.stdout, re.M), result.stdout
+    assert result.stdout.index("by code") < result.stdout.index("deaths")
+    assert (tmp_path / "demo.png").exists()
+
+
+def test_where_nobody_can_be_found_it_is_said_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(meet, "PATIENCE", 4.0)
+    monkeypatch.setattr(net.Network, "connect", missing)
+    meet.main([])
+    assert "it did not work here: there is no network" in capfd.readouterr().out
+
+
+def missing(*_: object, **_options: object) -> net.Peer:
+    raise net.NetworkFailed("there is no network")
 
 
 def test_two_chats_without_a_screen_bring_every_line_through(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ def test_the_command_line_says_what_to_do_or_leaves_it_to_the_menu() -> None:
     assert (parsed("play://ada.example").mode, parsed("--autoplay").mode) == ("join", "alone")
     alone = parsed("local://me?lag_ms=150")
     assert (alone.mode, alone.url) == ("alone", "local://me?lag_ms=150")
+    assert (parsed("CDFG-2345").mode, parsed("CDFG-2345").url) == ("join", "room://CDFG-2345")
+    assert not parsed("--serve").room
     assert parsed("--seed", "7").name == parsed("--seed", "7").name
 
 
@@ -83,7 +85,7 @@ def test_arrows_and_enter_choose(screen: pygame.Surface) -> None:
 )
 def test_what_is_typed_becomes_a_url(screen: pygame.Surface, typed: str, url: str) -> None:
     menu = Menu("A game", "fun", "keys")
-    press(menu, screen, pygame.K_DOWN, pygame.K_DOWN)
+    press(menu, screen, pygame.K_DOWN, pygame.K_DOWN, pygame.K_DOWN)
     write(menu, screen, "x")
     press(menu, screen, pygame.K_BACKSPACE)
     write(menu, screen, typed)
@@ -93,20 +95,43 @@ def test_what_is_typed_becomes_a_url(screen: pygame.Surface, typed: str, url: st
     assert (row.mode, menu.url_of(row, parsed())) == ("join", url)
 
 
+def test_a_code_is_typed_or_pasted_and_no_code_is_no_choice(
+    screen: pygame.Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    menu, args = Menu("A game", "fun", "keys"), parsed()
+    menu.focus = 3
+    assert press(menu, screen, pygame.K_RETURN) is None
+    menu.focus = 3
+    for typed, url in (("cdfg 2345", "room://cdfg 2345"), ("room://CDFG-2345?app=x", "room://CDFG-2345?app=x")):
+        monkeypatch.setattr(_game, "copied", lambda typed=typed: typed)
+        menu.handle(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_v, mod=pygame.KMOD_LCTRL), screen)
+        menu.draw(screen)
+        row = press(menu, screen, pygame.K_RETURN)
+        assert row
+        assert (row.mode, menu.url_of(row, args)) == ("join", url)
+        press(menu, screen, *[pygame.K_BACKSPACE] * 30)
+
+
+@pytest.mark.usefixtures("screen")
+def test_where_there_is_no_clipboard_nothing_happens() -> None:
+    _game.copy("CDFG-2345")
+    assert _game.copied() in ("CDFG-2345", "")
+
+
 def test_the_mouse_chooses_and_found_games_have_their_place(screen: pygame.Surface) -> None:
     menu = Menu("A game", "fun", "keys")
     menu.show_found([(f"game {i}", f"play://192.168.1.{i}:5000") for i in range(9)])
     menu.draw(screen)
-    assert len(menu.rows) == 8
-    places = [menu.place(i, screen) for i in range(8)]
+    assert len(menu.rows) == 10
+    places = [menu.place(i, screen) for i in range(10)]
     assert all(screen.get_rect().inflate(0, -80).contains(place) for place in places)
     assert not any(a.colliderect(b) for a, b in itertools.combinations(places, 2))
-    click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, pos=menu.place(5, screen).center, button=1)
+    click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, pos=menu.place(6, screen).center, button=1)
     row = menu.handle(click, screen)
     assert row
     assert menu.url_of(row, parsed()) == "play://192.168.1.1:5000"
     menu.show_found([])
-    assert len(menu.rows) == 4
+    assert len(menu.rows) == 5
 
 
 class Found:

@@ -1,5 +1,5 @@
 # ruff: noqa: D103, F811 (the names of tests are their sentences; fixtures are imported, and then arguments)
-"""Lines and meadow in real windows on a virtual screen, from the menu into the game and back.
+"""Lines, meadow and rooms in real windows on a virtual screen, from the menu into the game and back.
 
 Somebody at the keyboard is a thread in the game's own process, which puts keys and clicks into pygame's queue. The
 pictures stay in out/, for a person to look at.
@@ -16,22 +16,31 @@ from pathlib import Path
 import pygame
 import pytest
 from screens import Screen, screen  # noqa: F401
+from test_friends import relay  # noqa: F401
 
-from netplay.examples import _game, _lines_window, _meadow_window
+from netplay.examples import _game, _lines_window, _meadow_window, chats
 from netplay.examples._lines_rules import HALF
 
 ROOT = Path(__file__).parents[2]
 WINDOW = pygame.Rect(0, 0, _lines_window.WIDTH, _lines_window.HEIGHT)
-ALONE, JOIN = "click 300 256", "click 300 380"  # in the menu
+ALONE, HOST, CODE, JOIN = "click 300 256", "click 300 318", "click 300 380", "click 300 442"  # in the menu
 
-# Does what it is told by the lines that come in: "key" and a name, "click" and a place.
+# Does what it is told by the lines that come in: "key" and a name, "paste", "click" and a place. Hosts on a free port.
 PLAYER = """
 import importlib, sys, threading, pygame
+import netplay.examples._game as shared
+def parse(*words):
+    args = known(*words)
+    args.port = 0 if args.relay else args.port
+    return args
+known, shared.parse = shared.parse, parse
 def play():
     for line in sys.stdin:
         what, *words = line.split()
         if what == "key":
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=getattr(pygame, words[0]), unicode="", mod=0))
+        elif what == "paste":
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_v, unicode="", mod=pygame.KMOD_CTRL))
         else:
             pygame.event.post(pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=tuple(map(int, words))))
 threading.Thread(target=play, daemon=True).start()
@@ -45,10 +54,17 @@ class Game:
     def __init__(self, screen: Screen, *words: str, position: str = "0,0") -> None:
         env = {**os.environ, "DISPLAY": f":{screen.number}", "SDL_VIDEODRIVER": "x11", "SDL_AUDIODRIVER": "dummy"}
         env["SDL_VIDEO_WINDOW_POS"] = position
-        self.screen = screen
+        self.screen, self.window = screen, WINDOW.move(*map(int, position.split(",")))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PLAYER, *words], env=env, stdin=subprocess.PIPE, text=True
+            [sys.executable, "-c", PLAYER, *words],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
         )
+
+        self.reader = chats.Reader(self.process)
 
     def does(self, *lines: str) -> None:
         """Presses keys and the mouse."""
@@ -63,19 +79,20 @@ class Game:
         while not is_right(picture := self.screen.picture()) and time.monotonic() < deadline:
             time.sleep(0.2)
         (ROOT / "out").mkdir(exist_ok=True)
-        pygame.image.save(picture.subsurface(WINDOW), ROOT / "out" / f"{name}.png")
+        pygame.image.save(picture.subsurface(self.window), ROOT / "out" / f"{name}.png")
         assert is_right(picture), f"see out/{name}.png"
 
 
 @contextmanager
-def game(screen: Screen, *words: str) -> Iterator[Game]:
+def game(screen: Screen, *words: str, position: str = "0,0") -> Iterator[Game]:
     """A game for as long as the block."""
-    one = Game(screen, *words)
+    one = Game(screen, *words, position=position)
     try:
         yield one
     finally:
         one.process.terminate()
         one.process.wait(20)
+        one.reader.thread.join(10)
         if one.process.stdin:
             one.process.stdin.close()
 
@@ -87,7 +104,7 @@ def count(picture: pygame.Surface, area: pygame.Rect, color: str) -> int:
 
 def has_menu(picture: pygame.Surface) -> bool:
     """Whether the menu stands there: its title, and its rows."""
-    title, rows = pygame.Rect(300, 40, 360, 66), pygame.Rect(270, 168, 420, 240)
+    title, rows = pygame.Rect(300, 40, 360, 66), pygame.Rect(270, 168, 420, 300)
     return count(picture, title, _game.BRIGHT) > 1500 and count(picture, rows, _game.PANEL) > 20_000
 
 
@@ -141,3 +158,34 @@ def test_a_server_that_is_not_there_is_said_in_the_menu(screen: Screen, name: st
         one.shows(lambda picture: not has_menu(picture), f"{name}-calling")
         words = pygame.Rect(200, WINDOW.bottom - 50, 560, 44)
         one.shows(lambda picture: has_menu(picture) and count(picture, words, _game.WARN) > 100, f"{name}-not-there")
+
+
+def test_the_code_that_one_window_shows_is_copied_into_the_menu_of_another(screen: Screen, relay: str) -> None:
+    words = ["comets", "--relay", relay, "--bots", "2"]
+    beside = WINDOW.move(960, 0)
+    sign = pygame.Rect(300, 10, 360, 90)
+    with (
+        game(screen, *words, "--name", "Ada") as host,
+        game(screen, *words, "--name", "Bob", position="960,0") as guest,
+    ):
+        host.shows(has_menu, "room-menu")
+        host.does(HOST)
+        host.shows(lambda picture: count(picture, sign, _game.GOOD) > 800, "room-code")
+        host.does("key K_c")
+        guest.shows(lambda picture: has_menu(picture.subsurface(beside)), "room-guest-menu")
+        guest.does(CODE, "paste")
+        field = pygame.Rect(960 + 208, 360, 250, 40)
+        guest.shows(lambda picture: count(picture, field, _game.BRIGHT) > 45, "room-typed")
+        guest.does("key K_RETURN")
+        host.shows(lambda picture: count(picture, sign, _game.GOOD) < 100, "room-host-met")
+        ping = pygame.Rect(960, 0, 960, 540)
+        guest.shows(lambda picture: count(picture, ping, _game.GOOD) > 150, "room-guest-plays")
+        host.does("key K_ESCAPE")
+        words_of_the_menu = pygame.Rect(960 + 200, 490, 560, 44)
+        guest.shows(
+            lambda picture: (
+                has_menu(picture.subsurface(beside)) and count(picture, words_of_the_menu, _game.WARN) > 100
+            ),
+            "room-host-left",
+        )
+        assert "The host has left." in guest.reader.lines

@@ -100,7 +100,7 @@ def looks_as(screen: Screen, is_right: Callable[[pygame.Surface], bool], name: s
 @pytest.mark.usefixtures("ctrl_c")
 def test_the_menu_of_comets_stands_in_a_real_window(screen: Screen) -> None:
     window = Window(screen, "netplay.examples.comets", "--name", "Ada")
-    area = pygame.Rect(270, 168, 420, 240)
+    area = pygame.Rect(270, 168, 420, 300)
     try:
         assert looks_as(screen, lambda picture: count(picture, area, _game.PANEL) > 20_000, "comets-menu")
         assert count(screen.picture(), area, _game.PLAYER_COLORS[0]) > 500, "one row has the focus"

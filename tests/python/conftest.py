@@ -16,7 +16,7 @@ from hosts import Hosts
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
-os.environ["NETPLAY_LAN"] = "machine"  # nothing that a test announces leaves this machine
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # else the first example that imports pygame prints more
 
 import netplay
 from netplay import Event, Listener, Network, Peer

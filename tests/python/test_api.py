@@ -15,6 +15,8 @@ from netplay import Event, Listener, NetGraph, Network, Peer, _core
 
 MODULES = [
     "_ask",
+    "_bans",
+    "_checks",
     "_codec",
     "_errors",
     "_events",
@@ -24,6 +26,7 @@ MODULES = [
     "_play",
     "_pygame",
     "_remote",
+    "_rooms",
     "_strikes",
     "_tickets",
     "_trust",

@@ -56,6 +56,20 @@ def test_a_game_is_found_changes_and_goes(networks: Callable[[], Network], app: 
     assert finder.games == []
 
 
+def test_a_finder_of_a_network_that_was_closed_lists_nothing(networks: Callable[[], Network], app: str) -> None:
+    host, menu = networks(), networks()
+    host.listen("play://127.0.0.1:0", advertise=app)
+    finder = menu.find(app)
+    found(menu)
+    menu.close()
+    assert finder.games == []
+    assert repr(finder) == f"<Finder of {app!r}, closed>"
+    again = menu.find(app)
+    finder.close()
+    game = found(menu)
+    assert again.games == [game]
+
+
 def test_two_games_of_one_title_are_two_in_one_order(networks: Callable[[], Network], app: str) -> None:
     host, other, menu = networks(), networks(), networks()
     host.listen("play://127.0.0.1:0", advertise=app, title="Table")

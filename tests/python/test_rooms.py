@@ -141,7 +141,7 @@ def test_a_player_that_leaves_is_gone_and_the_next_host_lets_others_in(networks:
     host = players.pop(0)
     host.room.send("bye")
     host.room.close()
-    assert host.room.state == "closed"
+    assert (host.room.state, host.room.reason, players[0].room.reason) == ("closed", "closed", "")
     until([*players, host], lambda: all_in(players) and players[0].room.is_host, "the next is the host")
     (left,) = (event for event in host.events if event.what == NETWORK_LEFT and is_about_us(event))
     assert (left.room, left.reason) == (host.room, "closed")
@@ -174,6 +174,7 @@ def test_what_cannot_be_joined_says_why(networks: Make) -> None:
         until([*players, late], lambda: joining.state == "closed", "it has failed")
         (event,) = late.events
         assert (event.what, event.room, is_about_us(event)) == (NETWORK_LEFT, joining, True)
+        assert joining.reason == event.reason
         return event.reason
 
     other = "CDFG-2345" if room.code != "CDFG-2345" else "CDFG-2346"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use netplay_proto::Payload;
 use netplay_netsim::Node;
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message, Output,
@@ -83,7 +83,7 @@ impl Side for Netplay {
                 Delivery::Lossy => netplay_proto::Delivery::LOSSY,
             },
             kind: Kind::BYTES,
-            data: Bytes::copy_from_slice(data),
+            data: Payload::copy_from_slice(data),
         };
         if let Some(connection) = self.connection {
             // A connection that is lost shows in the table: its messages never arrive.

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use netplay_proto::Payload;
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
     Output, Path, Timestamp,
@@ -189,7 +189,7 @@ fn message(size: usize, delivery: Delivery) -> Message {
         channel: 0,
         delivery,
         kind: Kind::BYTES,
-        data: Bytes::from(vec![7; size]),
+        data: Payload::from(vec![7; size]),
     }
 }
 

@@ -227,7 +227,7 @@ impl Driver {
         let listener = slot.listener;
         let mut peer = slot.peers.get(&connection).copied();
         if let Event::Connected {
-            path,
+            remote,
             is_incoming: true,
             ..
         } = &event
@@ -237,9 +237,9 @@ impl Driver {
             let new = PeerId(self.last_number);
             slot.peers.insert(connection, new);
             let line = Line::Connection(connection);
-            let url = match slot.way(*path) {
+            let url = match slot.way(remote.path) {
                 Some(way) => PeerUrl::Given(format!("play+p2p://{}", way.remote_id)),
-                None => PeerUrl::From(*path),
+                None => PeerUrl::From(remote.path),
             };
             self.peers.insert(new, Peer { slot: id, url, line });
             peer = Some(new);

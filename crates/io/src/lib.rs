@@ -76,8 +76,8 @@ pub use url::{DEFAULT_PORT, pin_fragment};
 
 /// The words of the protocol that callers of this crate need.
 pub use netplay_proto::{
-    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Reason,
-    RoomChange, RoomEvent, Seat, Transport,
+    Ban, Block, Delivery, Event, Identity, IncomingRate, Key, Kind, Limits, Message, NoBan, Origin, Path, Payload,
+    Reason, RoomChange, RoomEvent, Seat, Transport,
     config::{MAX_DETAIL_LEN, MAX_NAME_LEN},
     message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE},
 };

@@ -158,7 +158,7 @@ impl Delivered {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use crate::payload::Payload;
 
     use super::*;
     use crate::lane::LaneId;
@@ -169,7 +169,7 @@ mod tests {
             lane: LaneId::new(0, delivery),
             kind: Kind::BYTES,
             sequence_id,
-            data: Bytes::from(vec![0; size]),
+            data: Payload::from(vec![0; size]),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use crate::credit::{BASE_CREDIT, message_cost, unit_cost};
 use crate::lane::{LaneId, LaneMap};
@@ -27,7 +27,7 @@ pub(crate) struct Delivered {
     pub(crate) lane: LaneId,
     pub(crate) kind: Kind,
     pub(crate) sequence_id: u64,
-    pub(crate) data: Bytes,
+    pub(crate) data: Payload,
 }
 
 /// Everything on its way in.
@@ -63,7 +63,7 @@ enum Order {
     /// The next to deliver, and those that came too early.
     Reliable {
         next: u64,
-        early: BTreeMap<u64, (Kind, Bytes)>,
+        early: BTreeMap<u64, (Kind, Payload)>,
     },
     /// Which have been delivered.
     ReliableUnordered(Seen),
@@ -133,7 +133,7 @@ impl Intake {
                 if !chunk.delivery.is_lossy {
                     self.charge(unit_cost(chunk.data.len()))?;
                 }
-                let data = Bytes::copy_from_slice(chunk.data);
+                let data = Payload::copy_from_slice(chunk.data);
                 if !chunk.delivery.is_lossy {
                     self.recent.push(id, chunk.sequence_id, &data);
                 }
@@ -222,7 +222,7 @@ impl Intake {
         chunk: &MessageChunk<'_>,
         size: usize,
         index: usize,
-    ) -> Result<Option<Bytes>, Violation> {
+    ) -> Result<Option<Payload>, Violation> {
         let is_lossy = chunk.delivery.is_lossy;
         if !is_lossy && size > self.message_size {
             return Err(Violation("a message larger than we accept"));
@@ -273,7 +273,7 @@ impl Intake {
             }
             self.charge(unit_cost(chunk.data.len()))?;
         }
-        Ok(complete.map(|partial| Bytes::from(partial.buffer)))
+        Ok(complete.map(|partial| Payload::from(partial.buffer)))
     }
 
     fn bound_lossy_partials(&mut self) {
@@ -377,7 +377,7 @@ impl Order {
     }
 
     /// Takes in a whole message and hands over all that can be delivered now.
-    fn accept(&mut self, sequence_id: u64, kind: Kind, data: Bytes, mut deliver: impl FnMut(u64, Kind, Bytes)) {
+    fn accept(&mut self, sequence_id: u64, kind: Kind, data: Payload, mut deliver: impl FnMut(u64, Kind, Payload)) {
         match self {
             Self::Reliable { next, early } => {
                 if sequence_id > *next {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use crate::lane::LaneId;
 use crate::message::Kind;
@@ -40,7 +40,7 @@ pub(crate) struct LossyMessage {
     pub(crate) lane: LaneId,
     pub(crate) sequence_id: u64,
     pub(crate) kind: Kind,
-    pub(crate) data: Bytes,
+    pub(crate) data: Payload,
     pub(crate) queued_at: Timestamp,
     pub(crate) next_fragment: usize,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use crate::address::Path;
 use crate::config::Key;
@@ -91,7 +91,7 @@ pub struct Message {
     /// What the bytes mean to the layer above.
     pub kind: Kind,
     /// The bytes: at most [`Limits::message_size`](crate::Limits) when reliable, [`MAX_LOSSY_SIZE`] when lossy.
-    pub data: Bytes,
+    pub data: Payload,
 }
 
 /// For those who send the same to several; the bytes are shared.
@@ -126,16 +126,10 @@ pub enum Origin {
 pub enum Event {
     /// The handshake is done: messages flow.
     Connected {
-        /// The name the remote side gave itself; not unique, not verified.
-        remote_name: String,
-        /// The remote side's static public key.
-        remote_key: Key,
-        /// The path in use.
-        path: Path,
+        /// Who it is, and where. Boxed, so that the one event that is rare does not make the many long.
+        remote: Box<RemoteSide>,
         /// True if the remote side called us.
         is_incoming: bool,
-        /// Where we may come back to with the same key, see [`Connect::seat`](crate::Connect); None if the remote side called us.
-        seat: Option<Seat>,
         /// Whether there is a past.
         origin: Origin,
     },
@@ -150,7 +144,7 @@ pub enum Event {
         /// Counts up from 0 per connection, channel and delivery.
         sequence_id: u64,
         /// The bytes.
-        data: Bytes,
+        data: Payload,
     },
     /// Nothing was heard for [`Limits::lost_after`](crate::Limits), or the stream has ended and there is no other yet; the
     /// connection goes on trying.
@@ -181,6 +175,19 @@ pub enum Event {
         /// More, for a person to read: the remote side's own words on a goodbye, or the number that was wrong. May be empty.
         detail: String,
     },
+}
+
+/// What a finished handshake tells of the remote side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteSide {
+    /// The name it gave itself; not unique, not verified.
+    pub name: String,
+    /// Its static public key.
+    pub key: Key,
+    /// The path in use.
+    pub path: Path,
+    /// Where we may come back to with the same key, see [`Connect::seat`](crate::Connect); None if the remote side called us.
+    pub seat: Option<Seat>,
 }
 
 /// Something that happened in a room.

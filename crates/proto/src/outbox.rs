@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use crate::credit::{BASE_CREDIT, BULK_RESERVE, unit_cost};
 use crate::flight::{Carried, Unit};
@@ -83,7 +83,7 @@ struct OutLane {
 
 #[derive(Debug)]
 struct OutMessage {
-    data: Bytes,
+    data: Payload,
     kind: Kind,
     state: OutState,
 }
@@ -290,7 +290,7 @@ impl Outbox {
             OutState::Unsent | OutState::UnderWay | OutState::Resending => (),
         }
         message.state = OutState::Acked;
-        message.data = Bytes::new();
+        message.data = Payload::new();
         self.queued_bytes -= size + MESSAGE_OVERHEAD;
         while lane
             .messages
@@ -566,7 +566,7 @@ mod tests {
             channel,
             delivery,
             kind: Kind::BYTES,
-            data: Bytes::from(vec![channel; size]),
+            data: Payload::from(vec![channel; size]),
         }
     }
 

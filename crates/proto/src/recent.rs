@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use crate::lane::LaneId;
 use crate::wire::{MessageChunk, Parity, Part, add_to_sum};
@@ -19,14 +19,14 @@ const QUIET: u32 = 1024;
 /// The small reliable messages that arrived last.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    kept: VecDeque<(LaneId, u64, Bytes)>,
+    kept: VecDeque<(LaneId, u64, Payload)>,
     is_used: bool,
     since_sum: u32,
 }
 
 impl Recent {
     /// Takes note of a whole reliable message that has arrived.
-    pub(crate) fn push(&mut self, lane: LaneId, sequence_id: u64, data: &Bytes) {
+    pub(crate) fn push(&mut self, lane: LaneId, sequence_id: u64, data: &Payload) {
         if !self.is_used || data.len() > Parity::MAX_LEN {
             return;
         }

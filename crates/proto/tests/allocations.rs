@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
+use netplay_proto::Payload;
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message,
     Output, Path, Timestamp,
@@ -109,7 +109,7 @@ fn in_a_steady_state_only_delivered_messages_allocate() {
         channel: 0,
         delivery,
         kind: Kind::BYTES,
-        data: Bytes::from(vec![7; size]),
+        data: Payload::from(vec![7; size]),
     };
     let (down, up) = (message(1000, Delivery::LOSSY), message(32, Delivery::LOSSY));
     let chat = message(40, Delivery::RELIABLE);

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use bytes::Bytes;
-use netplay_io::{Delivery, Kind, Message};
+use netplay_io::{Delivery, Kind, Message, Payload};
 use netplay_proto::value::{Bounds, fold, measure};
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -50,33 +49,36 @@ pub(crate) fn to_channel(channel: &Bound<'_, PyAny>) -> PyResult<u8> {
     )))
 }
 
-fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Bytes)> {
+fn to_bytes(data: &Bound<'_, PyAny>, codec: &Codec) -> PyResult<(Kind, Payload)> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-        return Ok((Kind::BYTES, Bytes::copy_from_slice(bytes.as_bytes())));
+        return Ok((Kind::BYTES, Payload::copy_from_slice(bytes.as_bytes())));
     }
     if let Ok(text) = data.cast_exact::<PyString>() {
         let text = text
             .to_str()
             .map_err(|_| UnsupportedData::new_err("str holds half a surrogate pair, which is no text; send bytes"))?;
-        return Ok((Kind::TEXT, Bytes::copy_from_slice(text.as_bytes())));
+        return Ok((Kind::TEXT, Payload::copy_from_slice(text.as_bytes())));
     }
     if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
         // The stable interface of Python 3.10 has no buffers; bytes(data) copies them, at the C side's speed.
         let bytes = data.py().get_type::<PyBytes>().call1((data,))?;
-        return Ok((Kind::BYTES, Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes())));
+        return Ok((
+            Kind::BYTES,
+            Payload::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes()),
+        ));
     }
     if let Some(packer) = codec.packers.bind(data.py()).get_item(data.get_type())? {
         let _within = Within::new(codec.limits.bounds());
         let (number, bytes): (u8, Bound<'_, PyBytes>) = packer.call1((data,))?.extract()?;
         let kind = Kind::from_number(number)
             .ok_or_else(|| PyValueError::new_err(format!("kind is {number}, it may be 0 to 15")))?;
-        return Ok((kind, Bytes::copy_from_slice(bytes.as_bytes())));
+        return Ok((kind, Payload::copy_from_slice(bytes.as_bytes())));
     }
     let encoded = codec.encode.bind(data.py()).call1((data,))?;
     let encoded = encoded.cast::<PyBytes>()?.as_bytes();
     match fold(encoded, &codec.limits.bounds()) {
-        Ok(Cow::Borrowed(bytes)) => Ok((Kind::VALUE, Bytes::copy_from_slice(bytes))),
-        Ok(Cow::Owned(bytes)) => Ok((Kind::VALUE, Bytes::from(bytes))),
+        Ok(Cow::Borrowed(bytes)) => Ok((Kind::VALUE, Payload::copy_from_slice(bytes))),
+        Ok(Cow::Owned(bytes)) => Ok((Kind::VALUE, Payload::from(bytes))),
         Err(problem) => Err(UnsupportedData::new_err(problem.to_string())),
     }
 }

@@ -52,7 +52,7 @@ impl Inbox {
             let is_plain = left_over.is_empty();
             return Ok((left_over, is_plain));
         };
-        let mut taken = Vec::new();
+        let mut taken = Vec::with_capacity(open.io.events_waiting().min(limit));
         if looks {
             if open.io.try_take(limit, &mut taken).is_none() {
                 py.detach(|| open.io.take(limit, &mut taken));
@@ -291,14 +291,8 @@ fn body_of(
                 }
             }
         }
-        IoEvent::Connected {
-            remote_name,
-            remote_key,
-            seat,
-            origin,
-            ..
-        } => {
-            peer.set_connected(&remote_name, &remote_key, seat);
+        IoEvent::Connected { remote, origin, .. } => {
+            peer.set_connected(&remote.name, &remote.key, remote.seat);
             let reason = match origin {
                 Origin::New => "",
                 Origin::Resumed => "resumed",

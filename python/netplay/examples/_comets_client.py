@@ -20,6 +20,7 @@ from netplay.examples._comets_messages import (
     unpack,
 )
 from netplay.examples._comets_rules import TICK_RATE, Comet, Ship, Shot
+from netplay.examples._friends import CAME
 from netplay.sync import Clock, InputBuffer, InterpolationBuffer
 
 MARGIN = 0.05  # seconds by which our keys arrive early, so that after a lost message the next one still is in time
@@ -76,7 +77,7 @@ class Client:
 
     def handle(self, e: net.Event | pygame.event.Event, now: float) -> None:
         """Takes in one event of the network. We trust the server we called."""
-        if e.what == net.NETWORK_CONNECTED:
+        if e.what in CAME:
             self.begin()
         if e.what != net.NETWORK_DATA_IN:
             return

@@ -15,6 +15,7 @@ from netplay.examples._comets_messages import (
     pack,
 )
 from netplay.examples._comets_rules import TICK_RATE, Comet, Ship, Shot
+from netplay.examples._friends import CAME, WENT, is_about_room
 from netplay.examples._game import NAMES, printable
 from netplay.sync import InputBuffer
 
@@ -63,8 +64,10 @@ class Server:
 
     def handle(self, e: net.Event, now: float) -> None:
         """Takes in one event of the network."""
+        if is_about_room(e):
+            return
         pilot: Pilot | None = e.peer.data.get("pilot")
-        if e.what == net.NETWORK_CONNECTED:
+        if e.what in CAME:
             pilot = e.peer.data["pilot"] = self.sit_down(printable(e.peer), e.peer)
             if pilot is None:
                 e.peer.close("all seats are taken")
@@ -83,7 +86,7 @@ class Server:
             return
         elif e.what in (net.NETWORK_LOST, net.NETWORK_RESUMED):
             pilot.is_away = e.what == net.NETWORK_LOST
-        elif e.what == net.NETWORK_DISCONNECTED:
+        elif e.what in WENT:
             del self.pilots[pilot.ship.id]
             e.peer.data.clear()
         names = {i: pilot.name + " …" * pilot.is_away for i, pilot in self.pilots.items()}

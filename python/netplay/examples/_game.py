@@ -42,6 +42,7 @@ PLAYER_COLORS = [
     "#6fb0c8",
     "#c0c8dc",
 ]
+ANY_ROOM = "room://"  # with a code behind it
 LONGEST_NAME = 16  # letters: as many as fit into the 64 bytes that a name may be, whatever letters they are
 NAMES = ["Ada", "Bob", "Cleo", "Dana", "Eli", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena"]
 
@@ -50,6 +51,8 @@ def command_line(doc: str | None, bots: int = 0, port: int = 5000) -> argparse.A
     """Returns the parser of the words that every game understands. A game may add its own before it calls `parse`."""
     parser = few_words(doc)
     parser.add_argument("--bots", type=int, default=bots, help=f"how many players the computer makes up ({bots})")
+    parser.add_argument("--room", action="store_true", help="with --serve: friends anywhere may join by a code")
+    parser.add_argument("--relay", help="the URL of the relay through which rooms are found; else those of iroh")
     parser.add_argument("--ticks", type=int, default=0, help="leave after so many ticks of the game")
     parser.set_defaults(port=port, is_over=False)
     return parser
@@ -73,9 +76,12 @@ def parse(parser: argparse.ArgumentParser, words: list[str] | None = None) -> ar
     """Reads the command line. `mode` is what to do: "alone", "host", "join", or empty when the menu shall ask.
 
     Alone and hosting, `url` is where the game's own server listens; joining, it is whom to call. A `local://` URL is
-    inside this process, so it means alone; its options make the network bad all the same.
+    inside this process, so it means alone; its options make the network bad all the same. A word that is no URL is the
+    code of a room.
     """
     args = parser.parse_args(words)
+    if args.url and "://" not in args.url:
+        args.url = ANY_ROOM + args.url
     args.name = printable(args.name or random.Random(args.seed or None).choice(NAMES))
     if args.serve:
         args.mode, args.url = "host", args.url or f"play://*:{args.port}"
@@ -162,8 +168,9 @@ class Menu:
         self.fixed = [
             self.name,
             Row("Play alone", "against the computer", mode="alone"),
-            Row("Host a game", "and let friends join", mode="host"),
-            Row("Join a game", "localhost, 192.168.1.20, play://…", text="", mode="join"),
+            Row("Host a game", "friends join on your network, or by a code", mode="host"),
+            Row("Join by code", "CDFG-2345: the host sees it", text="", mode="join", url=ANY_ROOM),
+            Row("Join by address", "localhost, 192.168.1.20, play://…", text="", mode="join"),
         ]
         self.rows = list(self.fixed)  # and beside them the games on the local network
         self.focus = 1
@@ -196,6 +203,7 @@ class Menu:
                     chosen = self.handle(e, screen)
                     if chosen:
                         args.mode, args.url = chosen.mode, self.url_of(chosen, args)
+                        args.room = chosen.mode == "host"
                         args.name = printable((self.name.text or "").strip() or args.name)
                 self.show_found(search.games())
                 screen.fill(NIGHT)
@@ -211,9 +219,11 @@ class Menu:
 
     def url_of(self, row: Row, args: argparse.Namespace) -> str:
         """Returns where to go. What was typed may be a URL, or only an address."""
-        text = row.url + (row.text or "").strip()
+        text = (row.text or "").strip()
         if row.mode != "join":
             return f"play://*:{args.port}" if row.mode == "host" else "local://game"
+        if row.url:
+            return text if "://" in text else row.url + text
         text = text or "localhost"
         return text if "://" in text else f"play://{text}" if ":" in text else f"play://{text}:{args.port}"
 
@@ -225,13 +235,15 @@ class Menu:
         elif e.type == pygame.KEYDOWN and e.key == pygame.K_UP:
             self.focus = (self.focus - 1) % len(self.rows)
         elif e.type == pygame.KEYDOWN and e.key in (pygame.K_RETURN, pygame.K_KP_ENTER):
-            if row.mode:
+            if row.mode and (row.text or row.url != ANY_ROOM):  # no code is no choice
                 return row
             self.focus += 1
         elif e.type == pygame.KEYDOWN and e.key == pygame.K_BACKSPACE and row.text:
             row.text = row.text[:-1]
         elif e.type == pygame.TEXTINPUT and row.text is not None:
-            row.text = (row.text + e.text)[:60]
+            row.text = (row.text + e.text)[:300]
+        elif e.type == pygame.KEYDOWN and e.key == pygame.K_v and e.mod & pygame.KMOD_CTRL and row.text is not None:
+            row.text = (row.text + copied())[:300]
         elif e.type in (pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN):
             for i, other in enumerate(self.rows):
                 if self.place(i, screen).collidepoint(e.pos):
@@ -270,7 +282,7 @@ class Menu:
             screen.blit(write(row.hint, 17, DIM), (box.x + 18, box.centery + 5))
             return
         screen.blit(label, (box.x + 18, box.centery - 8))
-        field = pygame.Rect(box.x + 142, box.y + 8, box.width - 150, box.height - 16)
+        field = pygame.Rect(box.x + 158, box.y + 8, box.width - 166, box.height - 16)
         screen.blit(rounded(field.size, NIGHT, 9), field)
         words = write(row.text, 22, BRIGHT) if row.text else write(row.hint, 17, DIM)
         hidden = max(0, words.get_width() - field.width + 24) if row.text else 0  # of a long text we see the end
@@ -307,6 +319,34 @@ class Search:
             return []
         net.poll()  # what is found comes in here, as everything does
         return [(printable(game, 40), game.url) for game in self.finder.games]
+
+
+# The clipboard. pygame and pygame-ce have it in ways of their own, and without a window there is none.
+CLIPBOARD = "text/plain;charset=utf-8"
+
+
+def copy(text: str) -> bool:
+    """Puts a text into the clipboard; returns whether that went well."""
+    with contextlib.suppress(pygame.error):
+        if hasattr(pygame.scrap, "put_text"):
+            pygame.scrap.put_text(text)
+        else:
+            pygame.scrap.init()
+            pygame.scrap.put(CLIPBOARD, text.encode())
+        return True
+    return False
+
+
+def copied() -> str:
+    """Returns the line that is in the clipboard; empty if there is none."""
+    text = ""
+    with contextlib.suppress(pygame.error):
+        if hasattr(pygame.scrap, "get_text"):
+            text = pygame.scrap.get_text()
+        else:
+            pygame.scrap.init()
+            text = (pygame.scrap.get(CLIPBOARD) or b"").decode(errors="replace")
+    return "".join(letter for letter in text if letter.isprintable())
 
 
 # Shapes and letters are drawn too large and then shrunk, which makes their edges smooth, and kept for the next frame.

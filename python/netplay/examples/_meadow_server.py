@@ -12,6 +12,7 @@ from typing import Any
 
 import netplay as net
 from netplay.examples._crowd import Spot, Teller, World, everything, spot_at
+from netplay.examples._friends import CAME, WENT, is_about_room
 from netplay.examples._game import announced, printable
 
 VERSION = "meadow 1"  # those of another game or of another version are told so, and not let in
@@ -101,6 +102,8 @@ class Server:
 
     def handle(self, e: net.Event) -> None:
         """Takes in one event of the network."""
+        if is_about_room(e):
+            return
         if e.what == net.NETWORK_DATA_IN:
             rabbit = self.rabbits[e.peer]
             try:
@@ -110,7 +113,7 @@ class Server:
             rabbit.teller.handle_has(has)
             long = max(100.0, math.hypot(dx, dy))  # nobody runs faster by wanting more
             rabbit.dx, rabbit.dy = dx / long, dy / long
-        elif e.what == net.NETWORK_CONNECTED:
+        elif e.what in CAME:
             self.last_number = (self.last_number + 1) % FLOWERS
             while self.last_number in self.world.where:
                 self.last_number = (self.last_number + 1) % FLOWERS
@@ -120,7 +123,7 @@ class Server:
             e.peer.send({"you": rabbit.number, "size": self.size}, CHANNEL_WELCOME)
         elif e.what == net.NETWORK_LOST:
             self.rabbits[e.peer].dx = self.rabbits[e.peer].dy = 0.0  # it waits where it is
-        elif e.what == net.NETWORK_DISCONNECTED:
+        elif e.what in WENT:
             self.world.remove(self.rabbits.pop(e.peer).number)
 
     def step(self) -> None:

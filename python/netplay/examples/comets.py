@@ -15,8 +15,9 @@ saw each ship. F3: the network. Escape leaves. Try the keys on a bad network:
 
     python -m netplay.examples.comets                                     the menu
     python -m netplay.examples.comets "local://me?lag_ms=150&loss_pct=5"  alone, as if the server were far away
-    python -m netplay.examples.comets --serve                             play, and let friends join
+    python -m netplay.examples.comets --serve --room                      play, and let friends join
     python -m netplay.examples.comets "play://localhost:5000?lag_ms=80"   join
+    python -m netplay.examples.comets CDFG-2345                           join by the code of a room
 
 | file | what it does |
 |---|---|
@@ -40,6 +41,7 @@ from netplay.examples._comets_messages import VERSION
 from netplay.examples._comets_picture import SIZE, Picture, draw_backdrop
 from netplay.examples._comets_rules import FIRE, LEFT, RIGHT, THRUST, steer
 from netplay.examples._comets_server import MAX_PLAYERS, Server
+from netplay.examples._friends import WENT, Invitation, call, in_words, is_about
 from netplay.examples._game import Menu, announced, command_line, no_traceback, parse, run
 
 KEYS = [
@@ -57,7 +59,7 @@ class Hosted:
         self.network = net.Network()
         self.server = Server(args.seed or random.randrange(1, 2**31), args.bots, time.monotonic())
         self.url = args.url if args.mode == "alone" else "local://comets"  # how the one in front gets in
-        self.address = ""
+        self.address, self.invitation = "", Invitation()
         if args.mode == "host":
             listener = self.network.listen(
                 args.url,
@@ -68,6 +70,7 @@ class Hosted:
             )
             self.address = listener.addresses[0]  # what to give to friends
             print(f"serving {self.address}", flush=True)
+            self.invitation.open(self.network, args, "comets", VERSION, MAX_PLAYERS)
         self.network.listen(self.url, name=args.name, version=VERSION)
 
     def update(self, timeout: float = 0.0) -> None:
@@ -80,7 +83,10 @@ class Hosted:
 def play(screen: pygame.Surface, args: Namespace) -> str:
     """Plays until somebody leaves. Returns why it is over: empty if the player wanted it so."""
     hosted = Hosted(args) if args.mode != "join" else None
-    peer = net.connect(hosted.url if hosted else args.url, name=args.name, version=VERSION)
+    invitation = hosted.invitation if hosted else Invitation()
+    peer = call(screen, args, hosted.url if hosted else args.url, "comets", VERSION)
+    if not peer:
+        return ""
     client = Client(peer, time.monotonic())
     picture = Picture(screen, client)
     graph = net.NetGraph(buffer=client.states, is_visible=args.graph)  # F3 shows and hides it
@@ -91,22 +97,24 @@ def play(screen: pygame.Surface, args: Namespace) -> str:
             hosted.update()
         net.poll()  # the one extra line: what came from the network stands now in pygame's queue
         for e in pygame.event.get():
-            if e.type == net.NETWORK:
+            if e.type == net.NETWORK and is_about(e, peer):
                 client.handle(e, time.monotonic())
-                if e.what == net.NETWORK_DISCONNECTED:
-                    problem = f"{e.reason}: {e.detail}" if e.detail else e.reason
+                if e.what in WENT:
+                    problem = in_words(e)
             elif e.type == pygame.QUIT:
                 args.is_over, problem = True, ""
             elif e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE:
                 problem = ""
             elif e.type == pygame.KEYDOWN:
                 picture.handle(e.key)
+                invitation.handle(e)
         pressed = pygame.key.get_pressed()
         keys = sum(bit for bit, *names in KEYS if any(pressed[name] for name in names))
         if args.autoplay and client.me:
             keys = steer(client.me, list(client.truth.values()), client.comets, client.tick)
         client.update(time.monotonic(), keys)
         picture.draw(hosted.address if hosted else "")
+        invitation.draw(screen, (SIZE[0] // 2, 52))
         graph.draw(screen)
         pygame.display.flip()
         clock.tick(60)

@@ -1,7 +1,9 @@
-"""The demo: comets against bots on a bad network, with the net graph over it. F3 hides the graph.
+"""The demo: two programs find each other, and then comets against bots on a bad network, with the net graph over it.
 
-The network between the window and the server is bad on purpose: 100 ms late each way, and every twentieth packet lost.
-Press P and I to see what prediction and interpolation do about it, and G for where the server last saw each ship.
+First it starts a second program and a relay on this computer, meets it by a name and by a code, and prints how long
+that took (see `meet.py`). Then comes the game, where the network between the window and the server is bad on purpose:
+100 ms late each way, and every twentieth packet lost. Press P and I to see what prediction and interpolation do about
+it, G for where the server last saw each ship, and F3 to hide the graph.
 
     python -m netplay.examples.demo                play
     python -m netplay.examples.demo --autoplay     the computer plays in your place
@@ -13,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from netplay.examples import comets
+from netplay.examples import comets, meet
 
 BAD_NETWORK = "local://demo?lag_ms=100&jitter_ms=10&loss_pct=5&seed=7"
 
@@ -36,6 +38,7 @@ def main() -> None:
         words += ["--headless", "--autoplay", "--seconds", "10"]
     elif args.autoplay:
         words += ["--autoplay"]
+    meet.main([])
     comets.main(words)
     print(f"\nThe window is in {args.picture}")
 

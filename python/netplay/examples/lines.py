@@ -24,6 +24,7 @@ import zlib
 import pygame
 
 import netplay as net
+from netplay.examples._friends import CAME, WENT, Invitation, call, in_words, is_about, is_about_room
 from netplay.examples._game import NAMES, WARN, Menu, announced, command_line, no_traceback, parse, printable, run
 from netplay.examples._lines_rules import FREE, MAX_SEATS, Illegal, Table, choose_line
 from netplay.examples._lines_window import HEIGHT, WIDTH, Window, draw_backdrop
@@ -62,8 +63,10 @@ class Server:
 
     def handle(self, e: net.Event) -> None:
         """Takes in one event of the network."""
+        if is_about_room(e):
+            return
         seat = self.seats.index(e.peer) if e.peer in self.seats else FREE
-        if e.what == net.NETWORK_CONNECTED:
+        if e.what in CAME:
             self.peers.append(e.peer)
             self.sit(e.peer)
         elif e.what == net.NETWORK_DATA_IN:
@@ -76,7 +79,7 @@ class Server:
             self.away[e.peer] = time.monotonic() + e.seconds_left
         elif e.what == net.NETWORK_RESUMED:
             self.away.pop(e.peer, None)  # the same Peer, so the same seat; below it is told how the table stands
-        elif e.what == net.NETWORK_DISCONNECTED:
+        elif e.what in WENT:
             self.peers.remove(e.peer)
             self.away.pop(e.peer, None)
             if seat != FREE and self.table.phase == "gathering":
@@ -138,12 +141,12 @@ class Guest:
             self.away = [time.monotonic() + seconds if seconds else 0.0 for seconds in e.data["away"]]
         elif e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_NO:
             self.no, self.is_waiting = e.data, False
-        elif e.what in (net.NETWORK_CONNECTED, net.NETWORK_RESUMED):
+        elif e.what in (*CAME, net.NETWORK_RESUMED):
             self.state = "here"
         elif e.what == net.NETWORK_LOST:
             self.state, self.gives_up = "lost", time.monotonic() + e.seconds_left
-        elif e.what == net.NETWORK_DISCONNECTED:
-            self.state, self.trouble = "gone", f"{e.reason}: {e.detail}" if e.detail else e.reason
+        elif e.what in WENT:
+            self.state, self.trouble = "gone", in_words(e)
 
     def wish(self, what: int | str) -> None:
         """Tells the server what we would like."""
@@ -173,14 +176,17 @@ class Guest:
 
 def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     """Plays until somebody leaves. Returns what went wrong, in words."""
-    server = None
+    server, invitation = None, Invitation()
     bots: list[tuple[net.Network, Guest]] = []
     if args.mode == "join":
         # With `resume`, whoever is killed and starts again with the same name is the same player, on the same seat.
-        peer = net.connect(args.url, name=args.name, version=VERSION, resume=f"lines {args.name}")
+        peer = call(screen, args, args.url, "lines", VERSION, resume=f"lines {args.name}")
+        if not peer:
+            return ""
     else:
         inside = args.url if args.mode == "alone" else INSIDE
         server = Server(args.name, *([args.url] if args.mode == "host" else []), inside)
+        invitation.open(server.network, args, "lines", VERSION, MAX_PEERS)
         peer = net.connect(inside, name=args.name, version=VERSION)
         for name in [name for name in NAMES if name != args.name][: bots_of(args)]:
             network = net.Network()
@@ -198,15 +204,17 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
             bot.autoplay(THINKING)
         net.poll()  # the one extra line: what came from the network stands now in pygame's queue
         for e in pygame.event.get():
-            if e.type == net.NETWORK:
+            if e.type == net.NETWORK and is_about(e, peer):
                 guest.handle(e)
             elif e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
                 args.is_over, end = e.type == pygame.QUIT, 0.0
             else:
                 window.handle(e)
+                invitation.handle(e)
         if args.autoplay:
             guest.autoplay(THINKING, begins_with=max(2, 1 + len(bots)))
         window.draw()
+        invitation.draw(screen, (WIDTH - 195, HEIGHT - 190))
         graph.draw(screen)
         pygame.display.flip()
         clock.tick(60)
@@ -220,6 +228,7 @@ def serve(args: argparse.Namespace) -> None:
     """Is the server and nothing else, for a machine without a screen."""
     server, end = Server(args.name, args.url), time.monotonic() + args.seconds
     print(f"serving {server.address}", flush=True)
+    Invitation().open(server.network, args, "lines", VERSION, MAX_PEERS)
     while time.monotonic() < end:
         for event in server.network.get(timeout=0.1):
             server.handle(event)

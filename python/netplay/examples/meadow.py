@@ -32,6 +32,7 @@ import pygame
 
 import netplay as net
 from netplay.examples._crowd import Hearer, View, far, place
+from netplay.examples._friends import CAME, WENT, Invitation, call, in_words, is_about
 from netplay.examples._game import Menu, command_line, no_traceback, parse, run
 from netplay.examples._meadow_server import (
     CELL,
@@ -52,6 +53,7 @@ from netplay.sync import InterpolationBuffer
 
 PAUSE = 0.001  # seconds between two looks of a flock without a window: many at once are less work than one by one
 INSIDE = "local://meadow"  # where players of this very process find the server
+ROOM_PLACES = 64  # as many as a room can have; who calls the server's address needs none
 
 
 class Guest:
@@ -79,15 +81,15 @@ class Guest:
             self.news = e.data
         elif e.what == net.NETWORK_DATA_IN and e.channel == CHANNEL_WELCOME:
             self.you, self.size = e.data["you"], e.data["size"]
-        elif e.what == net.NETWORK_CONNECTED:
+        elif e.what in CAME:
             self.begin()
             self.state = "here"
         elif e.what == net.NETWORK_RESUMED:
             self.state = "here"
         elif e.what == net.NETWORK_LOST:
             self.state = "lost"
-        elif e.what == net.NETWORK_DISCONNECTED:
-            self.state, self.trouble = "gone", f"{e.reason}: {e.detail}" if e.detail else e.reason
+        elif e.what in WENT:
+            self.state, self.trouble = "gone", in_words(e)
 
     def handle_picture(self, data: bytes) -> None:
         """Takes in a snapshot."""
@@ -202,12 +204,16 @@ class Flock:
 
 def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
     """Plays until somebody leaves. Returns what went wrong, in words."""
-    server = None
+    server, invitation = None, Invitation()
     if args.mode != "join":
         server = Server(args.name, *hosting(args), size=size_for(args), seed=args.seed)
+        invitation.open(server.network, args, "meadow", VERSION, ROOM_PLACES)
     url = INSIDE if args.mode == "host" else args.url
+    peer = call(screen, args, url, "meadow", VERSION)
+    if not peer:
+        return ""
     flock = Flock(url, bots_of(args), args.seed)
-    guest = Player(net.connect(url, name=args.name, version=VERSION), args.name, args.seed)
+    guest = Player(peer, args.name, args.seed)
     window = Window(screen, server.address if server and args.mode == "host" else "")
     graph = net.NetGraph(buffer=guest.pictures)  # F3 shows and hides it
     clock, next_steer, end = pygame.time.Clock(), 0.0, time.monotonic() + args.seconds
@@ -218,12 +224,13 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
         flock.update()
         net.poll()  # the one extra line: what came from the network stands now in pygame's queue
         for e in pygame.event.get():
-            if e.type == net.NETWORK:
+            if e.type == net.NETWORK and is_about(e, peer):
                 guest.handle(e)
             elif e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE):
                 args.is_over, end = e.type == pygame.QUIT, 0.0
             else:
                 window.handle(e)
+                invitation.handle(e)
         now = time.monotonic()
         if now >= next_steer and guest.state == "here":
             next_steer = max(next_steer + 1 / TICKS, now)
@@ -231,6 +238,7 @@ def play(screen: pygame.Surface, args: argparse.Namespace) -> str:
             guest.steer(dx, dy)
         guest.move(dx, dy, min(0.1, clock.get_time() / 1000))
         window.draw(guest)
+        invitation.draw(screen, (WIDTH // 2, 52))
         graph.draw(screen)
         pygame.display.flip()
         clock.tick(60)
@@ -251,6 +259,7 @@ def serve(args: argparse.Namespace) -> None:
     else:
         server = Server(args.name, args.url, size=size_for(args), seed=args.seed)
         print(f"serving {server.address}", flush=True)
+        Invitation().open(server.network, args, "meadow", VERSION, ROOM_PLACES)
         while time.monotonic() < end:
             server.update(1.0)
 

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use bytes::Bytes;
-use netplay_proto::{Message, Timestamp};
+use netplay_proto::{Message, Payload, Timestamp};
 
 use super::udp::refusal;
 use crate::error::SendError;
@@ -33,7 +32,7 @@ pub(crate) struct Courier {
 enum Name {
     Asked {
         since: Timestamp,
-        waiting: Vec<Bytes>,
+        waiting: Vec<Payload>,
     },
     Known {
         since: Timestamp,
@@ -70,7 +69,7 @@ impl Courier {
     }
 
     /// Sends to a name. Returns true if it must be resolved first, and told by [`found`](Self::found).
-    pub(crate) fn send_to_name(&mut self, now: Timestamp, name: &str, port: u16, data: Bytes) -> bool {
+    pub(crate) fn send_to_name(&mut self, now: Timestamp, name: &str, port: u16, data: Payload) -> bool {
         let key = (name.to_owned(), port);
         match self.names.get_mut(&key) {
             Some(Name::Asked { waiting, .. }) => {

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netplay_netsim::Pipe;
-use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Reason, Timestamp};
+use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Payload, Reason, Timestamp};
 use rusty_enet::consts::{PEER_PACKET_LOSS_SCALE, PEER_PACKET_THROTTLE_SCALE, PROTOCOL_MAXIMUM_MTU};
 use rusty_enet::error::PeerSendError;
 use rusty_enet::{EventNoRef, Host, HostSettings, Packet, PacketKind, PacketReceived, PeerID, Socket};
@@ -287,7 +287,7 @@ impl Enet {
             delivery,
             kind: Kind::BYTES,
             sequence_id: *sequence,
-            data: Bytes::copy_from_slice(data),
+            data: Payload::copy_from_slice(data),
         };
         *sequence += 1;
         self.events.push_back((id, event));
@@ -694,7 +694,7 @@ impl Engine for Enet {
 
 /// The bytes of a message, counted as long as ENet holds them.
 struct Load {
-    bytes: Bytes,
+    bytes: Payload,
     queued: Arc<AtomicUsize>,
 }
 

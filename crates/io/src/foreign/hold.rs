@@ -192,13 +192,13 @@ impl Driver {
         let foreign = self.foreign.get_mut(&id)?;
         let listener = foreign.listener;
         let mut peer = foreign.peers.get(&guest).copied();
-        if let Event::Connected { path, .. } = &event
+        if let Event::Connected { remote, .. } = &event
             && peer.is_none()
         {
             self.last_number += 1;
             let new = PeerId(self.last_number);
             foreign.peers.insert(guest, new);
-            let url = PeerUrl::Given(format!("{}://{}", foreign.scheme.name(), path.remote));
+            let url = PeerUrl::Given(format!("{}://{}", foreign.scheme.name(), remote.path.remote));
             let line = Line::Guest(guest);
             self.peers.insert(new, Peer { slot: id, url, line });
             peer = Some(new);

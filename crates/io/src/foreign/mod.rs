@@ -23,7 +23,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use netplay_proto::{Address, Bans, Event, IncomingRate, Kind, Limits, Message, Origin, Path, Reason, Timestamp};
+use netplay_proto::{
+    Address, Bans, Event, IncomingRate, Kind, Limits, Message, Origin, Path, Reason, RemoteSide, Timestamp,
+};
 
 use self::enet::Enet;
 pub(crate) use self::hold::Foreign;
@@ -248,16 +250,19 @@ fn not_bytes(scheme: &'static str, message: &Message) -> Option<SendError> {
 
 /// Returns the event of a guest that has connected.
 fn connected(socket: u16, remote: SocketAddr, is_incoming: bool) -> Event {
-    Event::Connected {
-        remote_name: String::new(),
+    let remote = RemoteSide {
+        name: String::new(),
         // There is none.
-        remote_key: [0; 32],
+        key: [0; 32],
         path: Path {
             socket,
             remote: Address::Ip(remote),
         },
-        is_incoming,
         seat: None,
+    };
+    Event::Connected {
+        remote: Box::new(remote),
+        is_incoming,
         origin: Origin::New,
     }
 }

@@ -18,10 +18,10 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Token};
-use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Reason, Timestamp};
+use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Payload, Reason, Timestamp};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{Engine, GuestId, Watch, connected, disconnected, earlier, not_bytes};
@@ -106,7 +106,7 @@ struct Guest {
     can_read: bool,
     can_write: bool,
     incoming: BytesMut,
-    outgoing: VecDeque<Bytes>,
+    outgoing: VecDeque<Payload>,
     outgoing_bytes: usize,
     slow: Option<Slow>,
     /// The game takes its bytes by `receive`, not as events.
@@ -147,7 +147,7 @@ struct Slow {
     lag: Duration,
     rate: Option<u64>,
     busy_until: Timestamp,
-    under_way: VecDeque<(Timestamp, Bytes)>,
+    under_way: VecDeque<(Timestamp, Payload)>,
 }
 
 impl Tcp {
@@ -545,7 +545,7 @@ impl Guest {
         let mut left = count;
         while let Some(bytes) = self.outgoing.front_mut() {
             if bytes.len() > left {
-                let _ = bytes.split_to(left);
+                *bytes = bytes.without_first(left);
                 self.outgoing_bytes -= left;
                 return;
             }
@@ -651,7 +651,7 @@ impl Engine for Tcp {
                     delivery: Delivery::RELIABLE,
                     kind: Kind::BYTES,
                     sequence_id: guest.sequence_id,
-                    data,
+                    data: data.into(),
                 };
                 guest.sequence_id += 1;
                 guest.stats.messages_received += 1;

@@ -10,9 +10,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use netplay_netsim::Pipe;
-use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Path, Reason, Timestamp};
+use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Path, Payload, Reason, Timestamp};
 
 use super::{Engine, GuestId, Watch, connected, disconnected, earlier, not_bytes};
 use crate::batch::SendBatch;
@@ -53,7 +52,7 @@ pub(crate) struct Udp {
     /// What waits for the game, in order.
     events: VecDeque<(GuestId, Event)>,
     bans: Bans,
-    pipe: Option<Pipe<(Path, Bytes)>>,
+    pipe: Option<Pipe<(Path, Payload)>>,
     batch: SendBatch,
     buffer: Vec<u8>,
     stats: ListenerStats,
@@ -65,7 +64,7 @@ struct Guest {
     path: Option<Path>,
     /// When the call fails that has no address by then.
     deadline: Timestamp,
-    early: Vec<Bytes>,
+    early: Vec<Payload>,
     heard: Timestamp,
     waiting: usize,
     waiting_bytes: usize,
@@ -194,13 +193,13 @@ impl Udp {
             delivery: Delivery::LOSSY_UNORDERED,
             kind: Kind::BYTES,
             sequence_id: guest.sequence_id,
-            data: Bytes::copy_from_slice(datagram),
+            data: Payload::copy_from_slice(datagram),
         };
         guest.sequence_id += 1;
         self.events.push_back((id, event));
     }
 
-    fn send_datagram(&mut self, now: Timestamp, path: Path, bytes: &Bytes) {
+    fn send_datagram(&mut self, now: Timestamp, path: Path, bytes: &Payload) {
         match &mut self.pipe {
             Some(pipe) => drop(pipe.send(now.since(Timestamp::ZERO), bytes.len(), (path, bytes.clone()))),
             None => {

@@ -282,9 +282,7 @@ impl Driver {
             (
                 Event::Connected {
                     is_incoming: true,
-                    remote_key,
-                    remote_name,
-                    path,
+                    remote,
                     ..
                 },
                 None,
@@ -293,7 +291,7 @@ impl Driver {
                 let peer = PeerId(self.last_number);
                 slot.peers.insert(id, peer);
                 let line = Line::Connection(id);
-                let url = PeerUrl::From(path);
+                let url = PeerUrl::From(remote.path);
                 self.peers.insert(
                     peer,
                     Peer {
@@ -302,7 +300,7 @@ impl Driver {
                         line,
                     },
                 );
-                let link = state.machine.handle_incoming(now, is_door, remote_key, &remote_name);
+                let link = state.machine.handle_incoming(now, is_door, remote.key, &remote.name);
                 state.peers.insert(link, peer);
                 state.connected.insert(link);
                 self.rooms.links.insert(peer, (room, link));

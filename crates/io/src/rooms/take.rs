@@ -131,7 +131,7 @@ impl Driver {
             delivery,
             kind: passed.kind,
             sequence_id: passed.sequence_id,
-            data: data.slice(start..),
+            data: data.without_first(start),
         };
         Some((peer, event))
     }

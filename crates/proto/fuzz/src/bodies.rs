@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
+use netplay_proto::Payload;
 use netplay_proto::compact::{RowReader, RowWriter, Steps, Width};
 use netplay_proto::room::{Control, Entry, LinkId, Output as RoomOutput, Room, RoomConfig, Roster, Topology};
 use netplay_proto::value::{Bounds, EXTENSION_WEIGHT, fold, measure};
@@ -326,7 +326,7 @@ struct Side {
     /// On the way to this side, oldest first.
     incoming: VecDeque<Vec<u8>>,
     /// Told to this side and not heard yet, by channel and delivery.
-    expected: BTreeMap<(u8, Delivery), VecDeque<Bytes>>,
+    expected: BTreeMap<(u8, Delivery), VecDeque<Payload>>,
     has_ended: bool,
 }
 
@@ -365,7 +365,7 @@ impl Side {
         is_anew
     }
 
-    fn hear_message(&mut self, channel: u8, delivery: Delivery, data: &Bytes) {
+    fn hear_message(&mut self, channel: u8, delivery: Delivery, data: &Payload) {
         let expected = self.expected.entry((channel, delivery)).or_default();
         let at = expected.iter().position(|message| message == data);
         let at = at.unwrap_or_else(|| panic!("twice, late or never said: {delivery:?} on {channel}"));

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 use netplay_netsim::Random;
 
 use super::{Connection, Opening};
@@ -116,7 +116,7 @@ impl Target {
             channel: random.below(3) as u8,
             delivery: any_delivery(random),
             kind: Kind::BYTES,
-            data: Bytes::from(vec![0; size]),
+            data: Payload::from(vec![0; size]),
         };
         let _ = self.connection.send(self.now, message, &mut self.inbox);
     }

@@ -9,7 +9,7 @@ use crate::answer::{Answer, Finished, Offer, ProvenHello};
 use crate::call::Answered;
 use crate::config::Key;
 use crate::connection::{Connection, Opening};
-use crate::message::{Event, MAX_RELIABLE_SIZE, MIN_MESSAGE_SIZE, Origin};
+use crate::message::{Event, MAX_RELIABLE_SIZE, MIN_MESSAGE_SIZE, Origin, RemoteSide};
 use crate::noise::NotAuthentic;
 use crate::outbox::Outbox;
 use crate::reason::Reason;
@@ -125,12 +125,16 @@ impl Endpoint {
     }
 
     fn push_connected(&mut self, slot: &Slot, remote: Remote, path: Path, origin: Origin) {
-        let event = Event::Connected {
-            remote_name: remote.introduction.name,
-            remote_key: remote.key,
+        let is_incoming = slot.answer_key.is_some();
+        let remote = RemoteSide {
+            name: remote.introduction.name,
+            key: remote.key,
             path,
-            is_incoming: slot.answer_key.is_some(),
-            seat: slot.seat.filter(|_| slot.answer_key.is_none()),
+            seat: slot.seat.filter(|_| !is_incoming),
+        };
+        let event = Event::Connected {
+            remote: Box::new(remote),
+            is_incoming,
             origin,
         };
         self.inbox.push_event(slot.id, event);

@@ -136,11 +136,11 @@ impl World {
         };
         let is_asleep = self.is_asleep && side == Side::Server;
         while !is_asleep && let Some((id, event)) = endpoint.poll_event() {
-            if let Event::Connected { seat, .. } = event {
+            if let Event::Connected { remote, .. } = event {
                 if side == Side::Server {
                     self.guest = Some(id);
                 } else {
-                    self.seat = seat;
+                    self.seat = remote.seat;
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use netplay_netsim::{Conditions, Loss};
-use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Origin, Reason, SendError};
+use netplay_proto::{Accept, Connect, Delivery, Event, Limits, Origin, Reason, RemoteSide, SendError};
 
 use crate::world::{Fate, World, path_to, seeds, terms};
 use crate::{MS, SECOND, TICK};
@@ -18,29 +18,33 @@ fn both_sides_learn_the_name_the_key_and_the_path() {
     let server_key = world.public_key(server);
     let client_key = world.public_key(client);
     let offered = match world.told(client_end)[..] {
-        [Event::Connected { seat, .. }] => *seat,
+        [Event::Connected { remote, .. }] => remote.seat,
         _ => None,
     };
     assert!(offered.is_some(), "a client may come back");
     assert_eq!(
         world.told(client_end),
         [&Event::Connected {
-            remote_name: "the server".into(),
-            remote_key: server_key,
-            path: path_to(world.node(server)),
+            remote: Box::new(RemoteSide {
+                name: "the server".into(),
+                key: server_key,
+                path: path_to(world.node(server)),
+                seat: offered,
+            }),
             is_incoming: false,
-            seat: offered,
             origin: Origin::New,
         }]
     );
     assert_eq!(
         world.told(server_end),
         [&Event::Connected {
-            remote_name: format!("side {client}"),
-            remote_key: client_key,
-            path: path_to(world.node(client)),
+            remote: Box::new(RemoteSide {
+                name: format!("side {client}"),
+                key: client_key,
+                path: path_to(world.node(client)),
+                seat: None,
+            }),
             is_incoming: true,
-            seat: None,
             origin: Origin::New,
         }]
     );

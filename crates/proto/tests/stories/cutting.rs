@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use netplay_netsim::Random;
+use netplay_proto::Payload;
 use netplay_proto::{
     Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message, Output,
     Path, Reason, Timestamp, Transport,
@@ -69,7 +69,7 @@ enum Side {
 
 /// What arrives somewhere, and when.
 enum Arrival {
-    Datagram(Path, Bytes),
+    Datagram(Path, Payload),
     Opened(ConnectionId, Path),
     NotOpened(ConnectionId, Transport),
     Closed(Path),
@@ -91,8 +91,8 @@ struct Cable {
     plan: Plan,
     call: ConnectionId,
     guest: Option<ConnectionId>,
-    received: BTreeMap<(Side, u8), VecDeque<Bytes>>,
-    sent: BTreeMap<(Side, u8), VecDeque<Bytes>>,
+    received: BTreeMap<(Side, u8), VecDeque<Payload>>,
+    sent: BTreeMap<(Side, u8), VecDeque<Payload>>,
     events: Vec<(Duration, Side, String)>,
     is_lost: BTreeMap<Side, bool>,
 }
@@ -217,7 +217,7 @@ impl Cable {
         }
     }
 
-    fn transmit(&mut self, from: Side, path: Path, bytes: Bytes) {
+    fn transmit(&mut self, from: Side, path: Path, bytes: Payload) {
         let to = from.other();
         match path.remote {
             Address::Stream { number, .. } => {
@@ -263,14 +263,14 @@ impl Cable {
         }
     }
 
-    fn send(&mut self, side: Side, channel: u8, data: Bytes) {
+    fn send(&mut self, side: Side, channel: u8, data: Payload) {
         if self.id(side).is_some() {
             self.say(side, channel, Delivery::RELIABLE, data.clone());
             self.sent.entry((side, channel)).or_default().push_back(data);
         }
     }
 
-    fn say(&mut self, side: Side, channel: u8, delivery: Delivery, data: Bytes) {
+    fn say(&mut self, side: Side, channel: u8, delivery: Delivery, data: Payload) {
         let message = Message {
             channel,
             delivery,
@@ -293,7 +293,7 @@ impl Cable {
                 let endpoint = self.endpoints.get_mut(&side).unwrap();
                 match endpoint.poll_output(now) {
                     Output::Datagram { path, bytes } => {
-                        let bytes = Bytes::copy_from_slice(bytes);
+                        let bytes = Payload::copy_from_slice(bytes);
                         self.transmit(side, path, bytes);
                     }
                     Output::Dial { id, transport } => self.dial(id, transport),
@@ -394,7 +394,7 @@ impl Cable {
                 self.send(
                     side,
                     (number % CHANNELS) as u8,
-                    Bytes::from(format!("{side:?} {number}")),
+                    Payload::from(format!("{side:?} {number}")),
                 );
                 if number == 5 {
                     let pattern = (0..LARGE).map(|at| (at % 251) as u8).collect::<Vec<_>>();
@@ -577,9 +577,9 @@ fn a_way_of_one_direction_is_left_as_soon_when_the_game_never_stops_sending() {
         while cable.now < SECOND || !is_stream(&cable) {
             assert!(cable.now < 5 * SECOND, "it is used still\n{}", cable.story());
             if is_lossy {
-                cable.say(Side::Client, 0, Delivery::LOSSY, Bytes::from_static(b"here"));
+                cable.say(Side::Client, 0, Delivery::LOSSY, Payload::from_static(b"here"));
             } else {
-                cable.send(Side::Client, 0, Bytes::from_static(b"here"));
+                cable.send(Side::Client, 0, Payload::from_static(b"here"));
             }
             cable.run_until(cable.now + 10 * MS, |_| false);
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use netplay_netsim::{Conditions, Loss};
+use netplay_proto::Payload;
 use netplay_proto::message::{MAX_LOSSY_SIZE, MAX_RELIABLE_SIZE};
 use netplay_proto::{Delivery, Event, Kind, Limits, Message, SendError};
 
@@ -67,7 +67,7 @@ fn a_message_keeps_its_kind_and_an_empty_one_arrives() {
             channel: 1,
             delivery: Delivery::RELIABLE,
             kind,
-            data: Bytes::new(),
+            data: Payload::new(),
         };
         let now = world.timestamp();
         let sequence_id = world.endpoint(end.side).send(now, end.id, &message).unwrap();

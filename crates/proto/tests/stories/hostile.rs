@@ -1,14 +1,14 @@
 //! Strangers and liars: they cost little, learn nothing, and harm no conversation.
 
-use bytes::Bytes;
 use netplay_netsim::{Conditions, Loss, Node};
+use netplay_proto::Payload;
 use netplay_proto::{Accept, Delivery, Endpoint, EndpointConfig, Limits, Output};
 
 use crate::world::{Datagram, End, Fate, World, identity, path_to, seeds, terms};
 use crate::{MS, SECOND, TICK};
 
 /// Returns the first datagram of a caller at this node, who is never heard of again.
-fn first_datagram(world: &mut World, node: Node, to: usize) -> Bytes {
+fn first_datagram(world: &mut World, node: Node, to: usize) -> Payload {
     let config = EndpointConfig {
         identity: identity(node),
         accept: None,
@@ -17,7 +17,7 @@ fn first_datagram(world: &mut World, node: Node, to: usize) -> Bytes {
     let mut endpoint = Endpoint::new(config, world.random_seed());
     endpoint.connect(world.timestamp(), world.call_options(to));
     match endpoint.poll_output(world.timestamp()) {
-        Output::Datagram { bytes, .. } => Bytes::copy_from_slice(bytes),
+        Output::Datagram { bytes, .. } => Payload::copy_from_slice(bytes),
         other => panic!("a caller speaks first: {other:?}"),
     }
 }

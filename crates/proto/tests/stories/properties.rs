@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use netplay_netsim::Conditions;
 use netplay_proto::Delivery;
+use netplay_proto::Payload;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -66,7 +66,7 @@ proptest! {
         let mut fates = VecDeque::from(fates);
         world.tamper = Some(Box::new(move |_| fates.pop_front().unwrap_or(Fate::Pass)));
 
-        let mut sent: Vec<(Sending, Bytes)> = Vec::new();
+        let mut sent: Vec<(Sending, Payload)> = Vec::new();
         for sending in sendings {
             let data = world.random_bytes(sending.size);
             let end = if sending.is_from_client { at_client } else { at_server };
@@ -87,9 +87,9 @@ proptest! {
                         .map(|(_, data)| data.clone())
                         .collect();
                     let got_out = world.received(receiver, channel, delivery);
-                    let sorted = |messages: &[Bytes]| {
+                    let sorted = |messages: &[Payload]| {
                         let mut messages = messages.to_vec();
-                        messages.sort_unstable();
+                        messages.sort_unstable_by(|one, other| one.cmp(other));
                         messages
                     };
                     match (delivery.is_lossy, delivery.is_ordered) {
@@ -129,7 +129,7 @@ proptest! {
         world.send(others[0], 0, Delivery::RELIABLE, "and back");
         world.run_for(SECOND);
         for (end, word) in [(others[0], "there"), (end, "and back")] {
-            prop_assert_eq!(world.messages(end), [(0, Bytes::from(word))]);
+            prop_assert_eq!(world.messages(end), [(0, Payload::from(word))]);
             prop_assert!(world.is_connected(end));
         }
     }

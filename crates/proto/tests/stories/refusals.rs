@@ -216,7 +216,7 @@ fn one_who_knows_a_seat_and_not_its_key_does_not_get_it() {
     let (owner, thief) = (world.caller(), world.caller());
     let (end, _) = world.connect(owner, server);
     let seat = match world.told(end)[..] {
-        [Event::Connected { seat, .. }] => *seat,
+        [Event::Connected { remote, .. }] => remote.seat,
         _ => None,
     };
     assert!(seat.is_some());

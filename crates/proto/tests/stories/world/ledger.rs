@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use netplay_netsim::Node;
+use netplay_proto::Payload;
 use netplay_proto::{Address, Delivery, Event, Message, Origin};
 
 use super::End;
@@ -48,7 +48,7 @@ struct Line {
     next_to_send: u64,
     next_to_arrive: u64,
     /// Sent and not arrived.
-    on_the_way: BTreeMap<u64, (Duration, Bytes)>,
+    on_the_way: BTreeMap<u64, (Duration, Payload)>,
 }
 
 impl Ledger {
@@ -151,11 +151,11 @@ impl Ledger {
         self.phases.insert(end, next);
         match event {
             Event::Connected {
-                remote_name,
-                path,
+                remote,
                 is_incoming: true,
                 ..
             } => {
+                let (remote_name, path) = (&remote.name, &remote.path);
                 let Address::Virtual(node) = path.remote else {
                     panic!("no such path: {path:?}")
                 };
@@ -230,7 +230,7 @@ impl Ledger {
         end: End,
         (channel, delivery): (u8, Delivery),
         sequence_id: u64,
-        data: &Bytes,
+        data: &Payload,
     ) -> Duration {
         let sender = self
             .pairs
@@ -280,7 +280,7 @@ impl Ledger {
         paired: End,
         (channel, delivery): (u8, Delivery),
         sequence_id: u64,
-        data: &Bytes,
+        data: &Payload,
     ) -> End {
         let Some(heard_by) = self.heard_by.get(&end).filter(|heard_by| heard_by.len() > 1) else {
             return paired;

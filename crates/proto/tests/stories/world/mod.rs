@@ -13,8 +13,8 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
 use netplay_netsim::{Conditions, Network, Node, Random};
+use netplay_proto::Payload;
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Key, Kind, Limits,
     Message, Output, Path, SendError,
@@ -48,7 +48,7 @@ pub(crate) struct Datagram {
     pub(crate) at: Duration,
     pub(crate) from: Node,
     pub(crate) to: Node,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Payload,
 }
 
 /// What a tamperer does to a datagram before the network sees it.
@@ -72,7 +72,7 @@ struct Member {
     takes_events: bool,
     /// Whether its process runs. Meanwhile datagrams wait in the buffer of its socket, and timers pass.
     is_driven: bool,
-    buffer: Vec<(Node, Bytes)>,
+    buffer: Vec<(Node, Payload)>,
     timeout: Option<Duration>,
     /// How often in a row it wanted to be polled again at once.
     due_polls: u32,
@@ -87,7 +87,7 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     /// Whether a failure is told by somebody else.
     pub(crate) is_quiet: bool,
-    pub(crate) network: Network<Bytes>,
+    pub(crate) network: Network<Payload>,
     pub(crate) random: Random,
     /// Every event taken out so far, oldest first.
     pub(crate) log: Vec<Happening>,
@@ -289,7 +289,7 @@ impl World {
     }
 
     /// Sends a message that must be accepted, and returns its sequence id.
-    pub(crate) fn send(&mut self, end: End, channel: u8, delivery: Delivery, data: impl Into<Bytes>) -> u64 {
+    pub(crate) fn send(&mut self, end: End, channel: u8, delivery: Delivery, data: impl Into<Payload>) -> u64 {
         self.try_send(end, channel, delivery, data)
             .unwrap_or_else(|error| panic!("{end:?} cannot send: {error}"))
     }
@@ -300,7 +300,7 @@ impl World {
         end: End,
         channel: u8,
         delivery: Delivery,
-        data: impl Into<Bytes>,
+        data: impl Into<Payload>,
     ) -> Result<u64, SendError> {
         let now = self.timestamp();
         let message = Message {
@@ -456,7 +456,7 @@ impl World {
                             panic!("no such path: {path:?}")
                         };
                         assert!(bytes.len() <= 1200, "a datagram of {} bytes", bytes.len());
-                        let bytes = Bytes::copy_from_slice(bytes);
+                        let bytes = Payload::copy_from_slice(bytes);
                         self.transmit(Datagram {
                             at: self.now,
                             from,
@@ -534,9 +534,9 @@ impl World {
     }
 
     /// Returns that many random bytes.
-    pub(crate) fn random_bytes(&mut self, count: usize) -> Bytes {
+    pub(crate) fn random_bytes(&mut self, count: usize) -> Payload {
         let words = std::iter::repeat_with(|| self.random.next_u64().to_le_bytes());
-        words.flatten().take(count).collect()
+        words.flatten().take(count).collect::<Vec<_>>().into()
     }
 }
 

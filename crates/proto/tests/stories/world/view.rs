@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use netplay_proto::Payload;
 use netplay_proto::{ConnectionStats, Delivery, Event, Timestamp};
 
 use super::{End, Side, World};
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// Returns the messages that an end received, in order: channel and bytes.
-    pub(crate) fn messages(&self, end: End) -> Vec<(u8, Bytes)> {
+    pub(crate) fn messages(&self, end: End) -> Vec<(u8, Payload)> {
         let received = self.log.iter().filter(|h| h.end == end);
         received
             .filter_map(|h| match &h.event {
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// Returns the messages that an end received on one channel with one delivery, in order.
-    pub(crate) fn received(&self, end: End, wanted_channel: u8, wanted_delivery: Delivery) -> Vec<Bytes> {
+    pub(crate) fn received(&self, end: End, wanted_channel: u8, wanted_delivery: Delivery) -> Vec<Payload> {
         let received = self.log.iter().filter(|h| h.end == end);
         received
             .filter_map(|h| match &h.event {

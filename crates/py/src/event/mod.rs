@@ -2,14 +2,15 @@
 
 use netplay_io::{Kind, RoomChange};
 use pyo3::exceptions::PyAttributeError;
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
-use pyo3::{PyTraverseError, PyVisit};
 
+use self::memory::Fields;
 use crate::peer::Peer;
+
+mod memory;
 
 /// Something that happened: `what` says what, and which other attributes there are.
 ///
@@ -31,37 +32,8 @@ use crate::peer::Peer;
 /// | NETWORK_HOST | room, peer, is_host |
 ///
 /// `peer` is None where there is none. Asking for another attribute raises AttributeError.
-#[pyclass(frozen, subclass, weakref, module = "netplay")]
-pub(crate) struct Event {
-    /// What happened: one of the NETWORK constants.
-    // Every event is asked for it. As a field it is read by the interpreter itself, without a call.
-    #[pyo3(get)]
-    what: Py<PyAny>,
-    /// Whom it is about; None if it is about no peer.
-    #[pyo3(get)]
-    peer: Option<Py<Peer>>,
-    body: Body,
-}
-
-/// An event with data: what was sent, or answered.
-///
-/// A class of its own, though to a game it is an `Event` like any other, so that `data` is a field as `what` is: every message
-/// is asked for it, too, and what not all events have can be no field of theirs. Thousands come and go in every frame of a busy
-/// game, as many as `get()` returns at most, so their memory is used again: Python's collector counts what is allocated, and
-/// would look through all of them in vain.
-#[pyclass(frozen, extends = Event, freelist = 16_384, name = "Event", module = "netplay")]
-pub(crate) struct DataEvent {
-    /// What was sent; of a NETWORK_EVENT a dict of its attributes, of a NETWORK_ANSWER the answer, or None without one.
-    #[pyo3(get)]
-    data: Py<PyAny>,
-}
-
-#[pymethods]
-impl DataEvent {
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.data)
-    }
-}
+#[pyclass(frozen, subclass, module = "netplay")]
+pub(crate) struct Event;
 
 pub(crate) enum Body {
     Connected {
@@ -128,6 +100,21 @@ pub(crate) struct Answer {
 }
 
 impl Body {
+    /// Returns true if there is nothing in it that must be given back.
+    const fn is_plain(&self) -> bool {
+        matches!(self, Self::DataIn { reply: None, .. })
+    }
+
+    /// Returns what it holds of Python's.
+    const fn inner(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Self::DataIn { reply, .. } => reply.as_ref(),
+            Self::Game(game) => Some(&game.game),
+            Self::Room(room) => Some(&room.room),
+            _ => None,
+        }
+    }
+
     /// The place in the list of `What`, and the name.
     const fn what(&self) -> (usize, &'static str) {
         match self {
@@ -152,50 +139,27 @@ impl Body {
 }
 
 impl Event {
-    fn missing(&self, name: &str) -> PyErr {
-        PyAttributeError::new_err(format!("a {} event has no {name}", self.body.what().1))
+    fn missing(event: &Bound<'_, Self>, name: &str) -> PyErr {
+        PyAttributeError::new_err(format!("a {} event has no {name}", body(event).what().1))
     }
 
     pub(crate) fn new(py: Python<'_>, peer: Py<Peer>, body: Body) -> PyResult<Py<Self>> {
-        let what = Self::what_object(py, &body)?;
-        let peer = Some(peer);
-        Py::new(py, Self { what, peer, body })
+        memory::new(py, Self::what_object(py, &body)?, Some(peer), body, None)
     }
 
     pub(crate) fn with_data(py: Python<'_>, peer: Py<Peer>, body: Body, data: Py<PyAny>) -> PyResult<Py<Self>> {
-        let (what, peer) = (Self::what_object(py, &body)?, Some(peer));
-        let base = PyClassInitializer::from(Self { what, peer, body });
-        let event = Bound::new(py, base.add_subclass(DataEvent { data }))?.into_super();
-        // SAFETY: the collector knows fresh memory, but not memory that is used again; the event is whole and nobody else has it.
-        unsafe {
-            if ffi::PyObject_GC_IsTracked(event.as_ptr()) == 0 {
-                ffi::PyObject_GC_Track(event.as_ptr().cast());
-            }
-        }
-        Ok(event.unbind())
+        memory::new(py, Self::what_object(py, &body)?, Some(peer), body, Some(data))
     }
 
     /// Makes an event that is about no peer.
     pub(crate) fn without_peer(py: Python<'_>, body: Body) -> PyResult<Py<Self>> {
-        let what = Self::what_object(py, &body)?;
-        Py::new(py, Self { what, peer: None, body })
+        memory::new(py, Self::what_object(py, &body)?, None, body, None)
     }
 
     /// Makes an event that may be about a peer.
     pub(crate) fn of_room(py: Python<'_>, peer: Option<Py<Peer>>, room: Room) -> PyResult<Py<Self>> {
         let body = Body::Room(Box::new(room));
-        let what = Self::what_object(py, &body)?;
-        Py::new(py, Self { what, peer, body })
-    }
-
-    /// Returns the data of an event that has some.
-    fn data_of<'a>(event: &'a Bound<'_, Self>) -> Option<&'a Py<PyAny>> {
-        event.cast::<DataEvent>().ok().map(|event| &event.get().data)
-    }
-
-    fn peer(&self, py: Python<'_>) -> PyResult<Py<Peer>> {
-        let peer = self.peer.as_ref().map(|peer| peer.clone_ref(py));
-        peer.ok_or_else(|| self.missing("peer"))
+        memory::new(py, Self::what_object(py, &body)?, peer, body, None)
     }
 
     fn what_object(py: Python<'_>, body: &Body) -> PyResult<Py<PyAny>> {
@@ -221,88 +185,109 @@ impl Event {
     }
 }
 
+fn body<'a>(event: &'a Bound<'_, Event>) -> &'a Body {
+    &Fields::of(event).body
+}
+
+fn peer(event: &Bound<'_, Event>) -> PyResult<Py<Peer>> {
+    let peer = Fields::of(event).peer(event.py());
+    peer.ok_or_else(|| Event::missing(event, "peer"))
+}
+
+// `what`, `peer` and, where there is some, `data` are fields, which the interpreter reads without calling these.
 #[pymethods]
 impl Event {
+    /// What happened: one of the NETWORK constants.
+    #[getter]
+    fn what(slf: &Bound<'_, Self>) -> Py<PyAny> {
+        Fields::of(slf).what().clone_ref(slf.py())
+    }
+
+    /// Whom it is about; None if it is about no peer.
+    #[getter]
+    fn peer(slf: &Bound<'_, Self>) -> Option<Py<Peer>> {
+        Fields::of(slf).peer(slf.py())
+    }
+
     /// The channel it was sent on, 0 to 255.
     #[getter]
-    fn channel(&self) -> PyResult<u8> {
-        match &self.body {
+    fn channel(slf: &Bound<'_, Self>) -> PyResult<u8> {
+        match body(slf) {
             Body::DataIn { channel, .. } => Ok(*channel),
             Body::Remote(remote) => Ok(remote.channel),
             Body::Answer(answer) => Ok(answer.channel),
-            _ => Err(self.missing("channel")),
+            _ => Err(Self::missing(slf, "channel")),
         }
     }
 
     /// What was sent; of a NETWORK_EVENT a dict of its attributes, of a NETWORK_ANSWER the answer, or None without one.
-    // Those that have it have a field instead of this.
     #[getter]
-    fn data(&self) -> PyResult<Py<PyAny>> {
-        Err(self.missing("data"))
+    fn data(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Err(Self::missing(slf, "data"))
     }
 
     /// Counts up from 0 for each peer, channel and delivery.
     #[getter]
-    fn sequenceid(&self) -> PyResult<u64> {
-        match &self.body {
+    fn sequenceid(slf: &Bound<'_, Self>) -> PyResult<u64> {
+        match body(slf) {
             Body::DataIn { sequence_id, .. } => Ok(*sequence_id),
-            _ => Err(self.missing("sequenceid")),
+            _ => Err(Self::missing(slf, "sequenceid")),
         }
     }
 
     /// True if it was sent lossy.
     #[getter]
-    fn lossy(&self) -> PyResult<bool> {
-        match &self.body {
+    fn lossy(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        match body(slf) {
             Body::DataIn { is_lossy, .. } => Ok(*is_lossy),
             Body::Remote(remote) => Ok(remote.is_lossy),
-            _ => Err(self.missing("lossy")),
+            _ => Err(Self::missing(slf, "lossy")),
         }
     }
 
     /// Answers the peer that asked: `e.reply(data)`, now or later, once. True if the answer is on its way; False if there
     /// was one already, if the peer is gone, or if this message is no question.
     #[getter]
-    fn reply(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match &self.body {
-            Body::DataIn { reply, .. } => Self::reply_object(py, reply.as_ref()),
-            _ => Err(self.missing("reply")),
+    fn reply(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        match body(slf) {
+            Body::DataIn { reply, .. } => Self::reply_object(slf.py(), reply.as_ref()),
+            _ => Err(Self::missing(slf, "reply")),
         }
     }
 
     /// How what is sent goes now: "direct", from machine to machine, or "relayed".
     #[getter]
-    fn route(&self) -> PyResult<&str> {
-        match &self.body {
+    fn route<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a str> {
+        match body(slf) {
             Body::Route { route } => Ok(route),
-            _ => Err(self.missing("route")),
+            _ => Err(Self::missing(slf, "route")),
         }
     }
 
     /// What `peer.ask()` gave for the question.
     #[getter]
-    fn token(&self) -> PyResult<u32> {
-        match &self.body {
+    fn token(slf: &Bound<'_, Self>) -> PyResult<u32> {
+        match body(slf) {
             Body::Answer(answer) => Ok(answer.token),
-            _ => Err(self.missing("token")),
+            _ => Err(Self::missing(slf, "token")),
         }
     }
 
     /// The number of the event's type here, as `event_type()` gave it or as pygame has it.
     #[getter]
-    fn r#type(&self) -> PyResult<u16> {
-        match &self.body {
+    fn r#type(slf: &Bound<'_, Self>) -> PyResult<u16> {
+        match body(slf) {
             Body::Remote(remote) => Ok(remote.number),
-            _ => Err(self.missing("type")),
+            _ => Err(Self::missing(slf, "type")),
         }
     }
 
     /// The name of the event's type, as it travelled: "explosion", or "pygame.KEYDOWN".
     #[getter]
-    fn name(&self) -> PyResult<&str> {
-        match &self.body {
+    fn name<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a str> {
+        match body(slf) {
             Body::Remote(remote) => Ok(&remote.name),
-            _ => Err(self.missing("name")),
+            _ => Err(Self::missing(slf, "name")),
         }
     }
 
@@ -325,8 +310,8 @@ impl Event {
     /// Of a NETWORK_ANSWER: "" (it was answered), "timeout", "disconnected" (also: started anew), or "too many" (1,024 questions to this peer
     /// were open already, and this one was not asked).
     #[getter]
-    fn reason(&self) -> PyResult<&str> {
-        match &self.body {
+    fn reason<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a str> {
+        match body(slf) {
             Body::Disconnected { reason, .. }
             | Body::Lost { reason, .. }
             | Body::Resumed { reason, .. }
@@ -334,122 +319,122 @@ impl Event {
             Body::Answer(answer) => Ok(&answer.reason),
             Body::Room(room) => match &room.change {
                 RoomChange::Left { reason, .. } | RoomChange::Ended { reason, .. } => Ok(reason.name()),
-                _ => Err(self.missing("reason")),
+                _ => Err(Self::missing(slf, "reason")),
             },
-            _ => Err(self.missing("reason")),
+            _ => Err(Self::missing(slf, "reason")),
         }
     }
 
     /// More, for a person to read; may be empty.
     #[getter]
-    fn detail(&self) -> PyResult<&str> {
-        match &self.body {
+    fn detail<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a str> {
+        match body(slf) {
             Body::Disconnected { detail, .. } => Ok(detail),
             Body::Room(room) => match &room.change {
                 RoomChange::Left { detail, .. } | RoomChange::Ended { detail, .. } => Ok(detail),
-                _ => Err(self.missing("detail")),
+                _ => Err(Self::missing(slf, "detail")),
             },
-            _ => Err(self.missing("detail")),
+            _ => Err(Self::missing(slf, "detail")),
         }
     }
 
     /// How long nothing had been heard, in seconds.
     #[getter]
-    fn seconds(&self) -> PyResult<f64> {
-        match &self.body {
+    fn seconds(slf: &Bound<'_, Self>) -> PyResult<f64> {
+        match body(slf) {
             Body::Resumed { seconds, .. } => Ok(*seconds),
-            _ => Err(self.missing("seconds")),
+            _ => Err(Self::missing(slf, "seconds")),
         }
     }
 
     /// How long netplay will go on trying, in seconds.
     #[getter]
-    fn seconds_left(&self) -> PyResult<f64> {
-        match &self.body {
+    fn seconds_left(slf: &Bound<'_, Self>) -> PyResult<f64> {
+        match body(slf) {
             Body::Lost { seconds_left, .. } => Ok(*seconds_left),
-            _ => Err(self.missing("seconds_left")),
+            _ => Err(Self::missing(slf, "seconds_left")),
         }
     }
 
     /// The game on the local network: a `netplay.Game`.
     #[getter]
-    fn game(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match &self.body {
-            Body::Game(game) => Ok(game.game.clone_ref(py)),
-            _ => Err(self.missing("game")),
+    fn game(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        match body(slf) {
+            Body::Game(game) => Ok(game.game.clone_ref(slf.py())),
+            _ => Err(Self::missing(slf, "game")),
         }
     }
 
     /// The room that it is about: a `netplay.Room`.
     #[getter]
-    fn room(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match &self.body {
-            Body::Room(room) => Ok(room.room.clone_ref(py)),
-            _ => Err(self.missing("room")),
+    fn room(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        match body(slf) {
+            Body::Room(room) => Ok(room.room.clone_ref(slf.py())),
+            _ => Err(Self::missing(slf, "room")),
         }
     }
 
     /// The room's code.
     #[getter]
-    fn code<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match &self.body {
-            Body::Room(room) if matches!(room.change, RoomChange::Opened) => room.room.bind(py).getattr("code"),
-            _ => Err(self.missing("code")),
+    fn code<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        match body(slf) {
+            Body::Room(room) if matches!(room.change, RoomChange::Opened) => room.room.bind(slf.py()).getattr("code"),
+            _ => Err(Self::missing(slf, "code")),
         }
     }
 
     /// True if this player is the host from now on.
     #[getter]
-    fn is_host(&self) -> PyResult<bool> {
-        match &self.body {
+    fn is_host(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        match body(slf) {
             Body::Room(room) => match room.change {
                 RoomChange::Host { is_host } => Ok(is_host),
-                _ => Err(self.missing("is_host")),
+                _ => Err(Self::missing(slf, "is_host")),
             },
-            _ => Err(self.missing("is_host")),
+            _ => Err(Self::missing(slf, "is_host")),
         }
     }
 
     /// True if the peer that has joined is the host.
     #[getter]
-    fn _is_of_host(&self) -> PyResult<bool> {
-        match &self.body {
+    fn _is_of_host(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        match body(slf) {
             Body::Room(room) => match room.change {
                 RoomChange::Joined { is_host, .. } => Ok(is_host),
-                _ => Err(self.missing("host")),
+                _ => Err(Self::missing(slf, "host")),
             },
-            _ => Err(self.missing("host")),
+            _ => Err(Self::missing(slf, "host")),
         }
     }
 
     /// The number of the finder that saw it.
     #[getter]
-    fn _finder(&self) -> PyResult<u64> {
-        match &self.body {
+    fn _finder(slf: &Bound<'_, Self>) -> PyResult<u64> {
+        match body(slf) {
             Body::Game(game) => Ok(game.finder),
-            _ => Err(self.missing("finder")),
+            _ => Err(Self::missing(slf, "finder")),
         }
     }
 
     /// The kind of a message: 0 bytes, 1 text, 2 a plain value, and those of `_kinds.py`.
     #[getter]
-    fn _kind(&self) -> PyResult<u8> {
-        match &self.body {
+    fn _kind(slf: &Bound<'_, Self>) -> PyResult<u8> {
+        match body(slf) {
             Body::DataIn { kind, .. } => Ok(kind.number()),
-            _ => Err(self.missing("kind")),
+            _ => Err(Self::missing(slf, "kind")),
         }
     }
 
     /// Returns the attributes as a new dict.
     fn _attributes<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        let (py, this) = (slf.py(), slf.get());
+        let (py, fields) = (slf.py(), Fields::of(slf));
         let attributes = PyDict::new(py);
-        attributes.set_item(intern!(py, "what"), &this.what)?;
-        attributes.set_item(intern!(py, "peer"), &this.peer)?;
-        if let Some(data) = Self::data_of(slf) {
+        attributes.set_item(intern!(py, "what"), fields.what())?;
+        attributes.set_item(intern!(py, "peer"), fields.peer(py))?;
+        if let Some(data) = fields.data() {
             attributes.set_item(intern!(py, "data"), data)?;
         }
-        match &this.body {
+        match &fields.body {
             Body::Connected { reason } => attributes.set_item(intern!(py, "reason"), reason)?,
             Body::DataIn {
                 channel,
@@ -461,7 +446,7 @@ impl Event {
                 attributes.set_item(intern!(py, "channel"), channel)?;
                 attributes.set_item(intern!(py, "sequenceid"), sequence_id)?;
                 attributes.set_item(intern!(py, "lossy"), is_lossy)?;
-                attributes.set_item(intern!(py, "reply"), Self::reply_object(py, reply.as_ref())?)?;
+                attributes.set_item(intern!(py, "reply"), Self::reply_object(slf.py(), reply.as_ref())?)?;
             }
             Body::Lost { reason, seconds_left } => {
                 attributes.set_item(intern!(py, "reason"), reason)?;
@@ -491,7 +476,7 @@ impl Event {
             Body::Room(room) => {
                 attributes.set_item(intern!(py, "room"), &room.room)?;
                 match &room.change {
-                    RoomChange::Opened => attributes.set_item(intern!(py, "code"), this.code(py)?)?,
+                    RoomChange::Opened => attributes.set_item(intern!(py, "code"), Self::code(slf)?)?,
                     RoomChange::Joined { .. } => {}
                     RoomChange::Left { reason, detail } | RoomChange::Ended { reason, detail } => {
                         attributes.set_item(intern!(py, "reason"), reason.name())?;
@@ -504,28 +489,17 @@ impl Event {
         Ok(attributes)
     }
 
-    // A game may keep an event in `peer.data`. There is nothing to clear here: the dict clears itself.
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match &self.body {
-            Body::DataIn { reply, .. } => visit.call(reply)?,
-            Body::Game(game) => visit.call(&game.game)?,
-            Body::Room(room) => visit.call(&room.room)?,
-            _ => {}
-        }
-        visit.call(&self.peer)
-    }
-
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let (py, this) = (slf.py(), slf.get());
+        let (py, fields) = (slf.py(), Fields::of(slf));
         let data = || -> PyResult<String> {
-            let data = Self::data_of(slf).map(|data| data.bind(py).repr()).transpose()?;
+            let data = fields.data().map(|data| data.bind(py).repr()).transpose()?;
             Ok(data.map_or_else(String::new, |data| shortened(&data.to_string_lossy())))
         };
-        let peer = match &this.peer {
+        let peer = match fields.peer(py) {
             Some(peer) => format!(" {}", peer.bind(py).str()?.to_string_lossy()),
             None => String::new(),
         };
-        let rest = match &this.body {
+        let rest = match &fields.body {
             Body::Connected { reason: "" } => String::new(),
             Body::Connected { reason } => format!(": {reason}"),
             Body::DataIn {
@@ -559,7 +533,7 @@ impl Event {
                 }
             }
         };
-        Ok(format!("<Event {}{peer}{rest}>", this.body.what().1))
+        Ok(format!("<Event {}{peer}{rest}>", fields.body.what().1))
     }
 }
 
@@ -567,7 +541,7 @@ impl Event {
 #[pyfunction]
 pub(crate) fn _question_event(
     py: Python<'_>,
-    event: &Event,
+    event: &Bound<'_, Event>,
     kind: u8,
     data: Py<PyAny>,
     reply: Py<PyAny>,
@@ -577,9 +551,9 @@ pub(crate) fn _question_event(
         sequence_id,
         is_lossy,
         ..
-    } = event.body
+    } = *body(event)
     else {
-        return Err(event.missing("data"));
+        return Err(Event::missing(event, "data"));
     };
     let body = Body::DataIn {
         channel,
@@ -588,20 +562,20 @@ pub(crate) fn _question_event(
         is_lossy,
         reply: Some(reply),
     };
-    Event::with_data(py, event.peer(py)?, body, data)
+    Event::with_data(py, peer(event)?, body, data)
 }
 
 /// Makes of a message that turned out to be a remote event the event that the game gets.
 #[pyfunction]
 pub(crate) fn _remote_event(
     py: Python<'_>,
-    event: &Event,
+    event: &Bound<'_, Event>,
     number: u16,
     name: String,
     data: Py<PyDict>,
 ) -> PyResult<Py<Event>> {
-    let Body::DataIn { channel, is_lossy, .. } = event.body else {
-        return Err(event.missing("data"));
+    let Body::DataIn { channel, is_lossy, .. } = *body(event) else {
+        return Err(Event::missing(event, "data"));
     };
     let body = Body::Remote(Box::new(Remote {
         channel,
@@ -609,7 +583,7 @@ pub(crate) fn _remote_event(
         name,
         is_lossy,
     }));
-    Event::with_data(py, event.peer(py)?, body, data.into_any())
+    Event::with_data(py, peer(event)?, body, data.into_any())
 }
 
 /// Makes the event that tells what came of a question.
