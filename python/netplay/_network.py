@@ -35,7 +35,7 @@ from ._events import (
     NETWORK_ROOM,
 )
 from ._lan import Finder
-from ._rooms import Rooms
+from ._rooms import Room, Rooms
 from ._strikes import Strikes, Unbearable
 from ._tickets import Ticket
 
@@ -113,6 +113,7 @@ class Network(Rooms, Bans):
         self._peer_callbacks: dict[int, Callbacks] = {}
         self._tickets: dict[int, Ticket] = {}
         self._finders: dict[int, Finder] = {}
+        self._rooms: weakref.WeakSet[Room] = weakref.WeakSet()
         self._met: weakref.WeakSet[Peer] = weakref.WeakSet()  # those that were connected
         self._pending: deque[Event] = deque()  # taken, and nobody was called for them yet
         self._ready: list[Event] = []  # only to be handed out
@@ -320,6 +321,7 @@ class Network(Rooms, Bans):
     def find(self, app: str) -> Finder:
         """Starts to look for games on the local network that were announced by `listen(advertise=app)`.
 
+        Call it once, when the menu opens, and keep the finder: another call looks anew, and every event comes twice.
         Each that is found is a NETWORK_FOUND event, and one more whenever its title or the number of its players has
         changed, with the same `game.id`; when it is there no more, a NETWORK_GONE. So `menu[e.game.id] = e.game` and
         `del menu[e.game.id]` are all that a menu needs, or `finder.games`. It takes a second at most to see a game, and
@@ -650,6 +652,9 @@ class Network(Rooms, Bans):
                 ticket.tear()
         self._tickets.clear()
         self._finders.clear()
+        for room in self._rooms:
+            room._handle_closed()
+        self._rooms.clear()
         self._pending.clear()
         self._ready.clear()
         self._questions.clear()

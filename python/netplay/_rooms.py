@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from . import _core
-from ._checks import at_least_zero, not_negative
+from ._checks import not_negative
 from ._errors import BadURL
 from ._events import NETWORK_HOST, NETWORK_JOINED, NETWORK_LEFT, NETWORK_ROOM
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
+    from weakref import WeakSet
 
     from typing_extensions import Self
 
@@ -97,7 +99,7 @@ class Room:
         lossy: bool = False,
         *,
         ordered: bool = True,
-        exclude: Peer | None = None,
+        exclude: Peer | str | Iterable[Peer | str] | None = None,
     ) -> int:
         """Sends to every member.
 
@@ -106,7 +108,7 @@ class Room:
             channel: 0 to 255.
             lossy: May be lost, and is never sent again.
             ordered: As for `netplay.send()`.
-            exclude: A member to leave out.
+            exclude: A member to leave out, or several of them.
 
         Returns:
             To how many members.
@@ -120,8 +122,8 @@ class Room:
             ...     room.send("nobody is here yet")
             0
         """
-        to = [peer for peer in self._members if peer is not exclude and peer.state != "closed"]
-        return self._network.send(data, channel, lossy, to=to, ordered=ordered)
+        to = [peer for peer in self._members if peer.state != "closed"]
+        return self._network.send(data, channel, lossy, to=to, ordered=ordered, exclude=exclude)
 
     def close(self) -> None:
         """Leaves the room, with a word to everybody; the others go on. The last event, NETWORK_LEFT, follows.
@@ -141,6 +143,12 @@ class Room:
             self._state, self._reason = "closed", "closed"
         self._network._leave_room(self._number)
 
+    def _handle_closed(self) -> None:
+        """It has ended, or its network has been closed, of which no event tells."""
+        self._state, self._reason = "closed", self._reason or "closed"
+        self._is_host, self._host = False, None
+        self._members.clear()
+
     def _handle(self, event: Event) -> None:
         """Takes in an event of this room, just before the game gets it."""
         peer = cast("Peer | None", event.peer)
@@ -155,9 +163,8 @@ class Room:
             self._is_host, self._host = event.is_host, peer
         elif event.what is NETWORK_LEFT:
             if peer is None:
-                self._state, self._reason = "closed", self._reason or event.reason
-                self._members.clear()
-                self._host = None
+                self._reason = self._reason or event.reason
+                self._handle_closed()
             elif peer in self._members:
                 self._members.remove(peer)
                 if peer is self._host:
@@ -180,6 +187,8 @@ class Room:
 
 class Rooms(_core.Network):
     """The part of a Network that opens and joins rooms."""
+
+    _rooms: WeakSet[Room]
 
     def host_room(
         self,
@@ -247,12 +256,13 @@ class Rooms(_core.Network):
             name=name,
             version=version,
             password=password,
-            max_peers=at_least_zero(max_peers, "max_peers"),
+            max_peers=_members(max_peers),
             is_star=_is_star(topology),
             timeout=20.0,
             door=door,
             relay=relay,
         )
+        self._rooms.add(room)
         return room
 
     def join_room(
@@ -317,7 +327,14 @@ class Rooms(_core.Network):
             door=door,
             relay=relay,
         )
+        self._rooms.add(room)
         return room
+
+
+def _members(value: int) -> int:
+    if not 2 <= value <= 64:
+        raise ValueError(f"max_peers is {value}, a room may have 2 to 64")
+    return value
 
 
 def _is_star(topology: str) -> bool:
@@ -333,19 +350,28 @@ def _read_room(code_or_url: str, app: str | None, relay: str | None) -> tuple[st
         BadURL: It is neither.
         ValueError: The app is not said, or said twice and not alike.
     """
+    if not isinstance(code_or_url, str):
+        raise TypeError(f"the code is {code_or_url!r}, it must be a str such as 'CDFG-2345'")
+    code_or_url = code_or_url.strip()  # it was pasted
     code = code_or_url
     if "://" in code_or_url:
-        parts = urlsplit(code_or_url)
+        try:
+            parts = urlsplit(code_or_url)
+        except ValueError:
+            raise BadURL(f"{code_or_url!r} is no room; it must be a code, or room://CODE?app=NAME") from None
         if parts.scheme != "room" or not parts.netloc or parts.path not in ("", "/") or parts.fragment:
             raise BadURL(f"{code_or_url!r} is no room; it must be a code, or room://CODE?app=NAME")
         code = parts.netloc
         try:
-            query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+            query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), errors="strict")
         except ValueError:
             raise BadURL(f"{code_or_url!r} has options that cannot be read; there are app and relay") from None
         unknown = set(query) - {"app", "relay"}
         if unknown:
             raise BadURL(f"{min(unknown)!r} in {code_or_url!r} is not known; there are app and relay")
+        twice = {name for name, values in query.items() if len(values) > 1}
+        if twice:
+            raise BadURL(f"{min(twice)!r} is in {code_or_url!r} more than once")
         of_url = query.get("app", [None])[-1]
         if app is not None and of_url is not None and of_url != app:
             raise ValueError(f"the room is one of {of_url!r}, and not of {app!r}")

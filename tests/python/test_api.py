@@ -8,9 +8,9 @@ import inspect
 import types
 
 import pytest
-from conftest import Pair, only, wait_for
 
 import netplay
+from conftest import Pair, only, wait_for
 from netplay import Event, Listener, NetGraph, Network, Peer, _core
 
 MODULES = [

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import only, wait_for, wait_until
 
 import netplay
+from conftest import only, wait_for, wait_until
 from netplay import Finder, Game, Network
 
 

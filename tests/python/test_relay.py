@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import wait_for
 
+from conftest import wait_for
 from netplay import NETWORK_CONNECTED, Network
 
 RELAY = [sys.executable, "-m", "netplay", "relay", "--host", "127.0.0.1", "--port", "0"]

@@ -308,7 +308,7 @@ def test_a_code_is_read_as_people_type_it() -> None:
     with Network() as network:
         room = network.host_room("test", door="local://test-typed", code="cdfg 2345")
         assert (room.code, room.url, str(room)) == ("CDFG-2345", "room://CDFG-2345?app=test", "CDFG-2345")
-        for text in ("CDFG-2345", "cdfg2345", "CDFG-Z345", "c d f g 2 3 4 s", room.url, "room://cdfg2345?app=test"):
+        for text in ("CDFG-2345", "cdfg2345", "CDFG-Z345", "c d f g 2 3 4 s", room.url, f" {room.url}\n"):
             app = None if "://" in text else "test"
             assert network.join_room(text, app, door="local://test-typed").code == "CDFG-2345"
 
@@ -324,6 +324,9 @@ def test_a_code_is_read_as_people_type_it() -> None:
         ("room://CDFG-2345?colour=red", "test", "'colour'"),
         ("play://CDFG-2345", "test", "is no room"),
         ("room://CDFG-2345/x", "test", "is no room"),
+        ("room://[::1?app=test", None, "is no room"),
+        ("room://CDFG-2345?app=%ff", None, "cannot be read"),
+        ("room://CDFG-2345?app=a&app=b", None, "more than once"),
     ],
 )
 def test_what_is_no_room_is_an_error_that_says_so(code: str, app: str | None, words: str) -> None:
@@ -335,7 +338,9 @@ def test_what_a_room_cannot_be_is_an_error_that_says_so() -> None:
     with Network() as network:
         wrong: list[tuple[dict[str, Any], str]] = [
             ({"max_peers": 1}, "max_peers is 1"),
-            ({"max_peers": 65}, "max_peers is 65"),
+            ({"max_peers": 65}, "max_peers is 65, a room may have 2 to 64"),
+            ({"max_peers": -1}, "max_peers is -1, a room may have 2 to 64"),
+            ({"max_peers": 10**30}, "a room may have 2 to 64"),
             ({"topology": "ring"}, "topology is 'ring'"),
             ({"name": "n" * 65}, "name is 65 bytes"),
             ({"door": "play://127.0.0.1:5000"}, "a door is"),
@@ -348,3 +353,19 @@ def test_what_a_room_cannot_be_is_an_error_that_says_so() -> None:
             network.host_room("", door="local://test-wrong")
         with pytest.raises(netplay.BadURL, match=r"give the URL to join_room\(\)"):
             network.connect("room://CDFG-2345")
+
+
+def test_who_is_left_out_may_be_several(networks: Make) -> None:
+    players, _ = gather(networks, 3)
+    room = players[0].room
+    assert room.send("to one", 1, exclude=room.members[0]) == 1
+    assert room.send("to nobody", 1, exclude=room.members) == 0
+    until(players, lambda: len(players[2].heard()) == 1, "one has heard it")
+    assert players[1].heard() == []
+
+
+def test_a_room_of_a_network_that_was_closed_is_closed(networks: Make) -> None:
+    players, _ = gather(networks, 2)
+    network, room = players[0].network, players[0].room
+    network.close()
+    assert (room.state, room.is_host, room.host, room.members) == ("closed", False, None, [])

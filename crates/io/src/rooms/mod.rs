@@ -39,6 +39,9 @@ const PASS_ON_QUEUE: usize = 16 * 1024 * 1024;
 const MESSAGE_COST: usize = 64;
 const HELD_BYTES: usize = 16 * 1024 * 1024;
 
+/// How much of it may be what others send each other: our own has room beside it.
+const HELD_FOR_OTHERS: usize = HELD_BYTES / 2;
+
 /// How long after a member has left, what it said by way of the host may still come.
 const GOING_TIME: Duration = Duration::from_millis(500);
 
@@ -95,7 +98,7 @@ struct State {
     /// Links by which a host has passed messages on.
     host_links: BTreeSet<LinkId>,
     news: VecDeque<Told>,
-    /// Reliable messages that wait for the new host.
+    /// Reliable messages that wait for the new host, or as the new host for those they are passed on to.
     held: Vec<(u32, Message)>,
     held_bytes: usize,
     /// How many messages went to a member by way of the host, by channel and delivery.
@@ -373,10 +376,8 @@ impl Driver {
             return state.machine.handle_broken(now, link);
         };
         // One that has just gone, or a host that has just been followed: the sender will hear of it.
-        let Some((from, to)) = state.machine.may_pass_on(link, passed.order) else {
-            return;
-        };
-        let Some(peer) = state.peers.get(&to).copied() else {
+        let to = passed.order;
+        let Some((from, way)) = state.machine.may_pass_on(link, to) else {
             return;
         };
         let message = Message {
@@ -385,14 +386,30 @@ impl Driver {
             kind: Kind::PASSED_ON,
             data: PassedOn { order: from, ..passed }.emit().into(),
         };
-        let queued = self.peer_stats(peer).map_or(0, |stats| stats.connection.queued_bytes);
-        if queued > PASS_ON_QUEUE && !delivery.is_lossy {
+        // What comes while others wait for the same way waits behind them.
+        let is_behind = state.held.iter().any(|(order, _)| *order == to);
+        let link = way.filter(|_| !is_behind);
+        let peer = link.and_then(|link| state.peers.get(&link)).copied();
+        let size = message.data.len() + MESSAGE_COST;
+        let is_too_much = match peer {
+            _ if delivery.is_lossy => false,
+            Some(peer) => self
+                .peer_stats(peer)
+                .is_some_and(|stats| stats.connection.queued_bytes > PASS_ON_QUEUE),
+            None => state.held_bytes + size > HELD_FOR_OTHERS,
+        };
+        if is_too_much {
             // Not the one who cannot take it all goes, but the one who sends so much.
             let detail = "it sent others more than they take";
             self.with_machine(room, |machine| machine.expel(now, from, Reason::TooFast, detail));
-            return;
+        } else if let Some(peer) = peer {
+            let _ = self.send_by_link(now, peer, message);
+        } else if !delivery.is_lossy
+            && let Some(state) = self.rooms.rooms.get_mut(&room)
+        {
+            state.held_bytes += size;
+            state.held.push((to, message));
         }
-        let _ = self.send_by_link(now, peer, message);
     }
 
     fn send_by_link(&mut self, now: Timestamp, peer: PeerId, message: Message) -> Result<bool, SendError> {
@@ -419,6 +436,8 @@ impl Driver {
                 let peer = *state.peers.get(&link).ok_or(SendError::Closed)?;
                 self.send_by_link(now, peer, message.clone())
             }
+            // It waited while we were the host, and we are no longer.
+            Route::PassedOn(_) if message.kind == Kind::PASSED_ON => Err(SendError::Closed),
             Route::PassedOn(link) => {
                 let peer = *state.peers.get(&link).ok_or(SendError::Closed)?;
                 let limit = if message.delivery.is_lossy {

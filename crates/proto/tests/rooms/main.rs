@@ -7,7 +7,7 @@ mod world;
 use std::time::Duration;
 
 use netplay_proto::Reason;
-use netplay_proto::room::{Control, News, Topology};
+use netplay_proto::room::{Control, News, Route, Topology};
 use world::World;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -187,12 +187,44 @@ fn members_that_cannot_reach_each_other_talk_by_way_of_the_host() {
     world.run(SECOND * 30);
     assert_eq!(agreed(&world, &world.active(), 7).len(), 3);
     let (one, two) = (world.actors[1].room.order(), world.actors[2].room.order());
-    assert!(matches!(
-        world.actors[1].room.route(two),
-        netplay_proto::room::Route::PassedOn(_)
-    ));
+    assert!(matches!(world.actors[1].room.route(two), Route::PassedOn(_)));
     assert_eq!(left(&world, 1), [(two, Reason::TimedOut)]);
     assert_eq!(left(&world, 2), [(one, Reason::TimedOut)]);
+}
+
+#[test]
+fn a_new_host_passes_on_to_those_who_have_not_found_it_yet() {
+    let mut waited = 0;
+    for seed in 0..20 {
+        let mut world = filled(seed, Topology::Star, 4);
+        world.crash(0);
+        let orders: Vec<u32> = world.actors.iter().map(|actor| actor.room.order()).collect();
+        for _ in 0..1500 {
+            world.run(Duration::from_millis(10));
+            for (from, to) in [(2, 3), (3, 2)] {
+                // By the link that the sender would use, as the next host names it.
+                let Route::PassedOn(link) = world.actors[from].room.route(orders[to]) else {
+                    continue;
+                };
+                let Some((host, link)) = world.end_of(from, link) else {
+                    continue;
+                };
+                let room = &world.actors[host].room;
+                if host != 1 || room.route(orders[from]) != Route::Direct(link) {
+                    continue;
+                }
+                let passed = room.may_pass_on(link, orders[to]);
+                assert_eq!(
+                    passed.map(|(order, _)| order),
+                    Some(orders[from]),
+                    "seed {seed}: it is dropped"
+                );
+                waited += u32::from(passed.is_some_and(|(_, link)| link.is_none()));
+            }
+        }
+        assert_eq!(agreed(&world, &world.active(), seed).len(), 3);
+    }
+    assert!(waited > 0, "nothing had to wait");
 }
 
 /// A member that lies about others can put out nobody, be nobody else, and make nobody the host.

@@ -113,6 +113,11 @@ impl World {
             .collect()
     }
 
+    /// Returns who is at the other end of a link, and its name for the link.
+    pub(crate) fn end_of(&self, number: usize, link: LinkId) -> Option<(usize, LinkId)> {
+        self.actors[number].ends.get(&link).copied()
+    }
+
     pub(crate) fn leave(&mut self, number: usize) {
         self.actors[number].room.leave();
         self.work(number);

@@ -1,0 +1,102 @@
+//! The host is gone, and the member with the lowest order is the next.
+//!
+//! A part of [`Room`]. Each member decides for itself, so whoever is decided upon must say that it knows, in time; else the one
+//! after it is the next.
+
+use std::time::Duration;
+
+use super::door::{KNOCK_AGAIN, SEEKING_TIME};
+use super::mesh::MIGRATION_TIME;
+use super::wire::MAX_MEMBERS;
+use super::{LinkId, News, Room, Stage, is_silence};
+use crate::config::Key;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// How long the next host waits for the others to dial it, who may have tried some before it that are gone as well.
+const GATHERING_TIME: Duration = Duration::from_secs(40);
+
+impl Room {
+    pub(super) fn handle_host_gone(&mut self, now: Timestamp, link: Option<LinkId>, reason: Reason, detail: &str) {
+        if let Stage::Entering { knock_until, .. } = self.stage {
+            self.drop_everything();
+            self.stage = Stage::Knocking {
+                link: None,
+                retry_at: Some(now + KNOCK_AGAIN),
+                until: knock_until,
+                is_host: false,
+            };
+            return;
+        }
+        if self.stage != Stage::Open || self.is_host() {
+            return;
+        }
+        let is_put_out = !is_silence(reason) && reason != Reason::Goodbye;
+        if is_put_out {
+            return self.end(reason, detail);
+        }
+        self.host_until = None;
+        let old = self.host;
+        self.part_gone(old, link, reason, detail);
+        self.members.remove(&old);
+        self.claims.remove(&old);
+        self.gone.push((old, reason));
+        let next = self.members().next().unwrap_or(self.order).min(self.order);
+        self.host = next;
+        if next == self.order {
+            return self.become_host(now, reason);
+        }
+        self.tell(News::Host { order: Some(next) });
+        // Its rosters count from its own beginning, whatever the old host has told us and not it.
+        self.version = 0;
+        self.host_until = Some(now + MIGRATION_TIME);
+        if let Some(roster) = self.claims.remove(&next) {
+            self.host_until = None;
+            // Its versions follow on those of the host before.
+            self.apply(now, roster);
+        }
+        let has_link = self.members.get(&next).is_some_and(|member| member.link.is_some());
+        if !has_link && self.host == next && self.stage == Stage::Open {
+            self.dial(now, next);
+        }
+    }
+
+    fn become_host(&mut self, now: Timestamp, reason: Reason) {
+        self.claims.clear();
+        self.expected.clear();
+        let over: Vec<u32> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.is_over)
+            .map(|(order, _)| *order)
+            .collect();
+        for order in over {
+            self.members.remove(&order);
+            self.gone.push((order, Reason::Goodbye));
+        }
+        for member in self.members.values_mut() {
+            member.join_at = None;
+            if member.link.is_none() {
+                member.dial_until = Some(now + GATHERING_TIME);
+            }
+        }
+        // Numbers of members that the old host has welcomed and not told us of are not given again.
+        self.next_order = self.next_order.max(self.order + 1) + MAX_MEMBERS as u32;
+        self.tell(News::Host { order: None });
+        self.broadcast();
+        // They may have dialled us before we knew.
+        let keys: Vec<Key> = self.members.values().map(|member| member.key).collect();
+        for key in keys {
+            self.recognise_all(now, key);
+        }
+        let rest: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in rest {
+            self.send_away(link);
+        }
+        if self.members.is_empty() && is_silence(reason) {
+            self.seek(now, SEEKING_TIME);
+        } else {
+            self.open_door();
+        }
+    }
+}
