@@ -1,5 +1,6 @@
 //! Which addresses of this machine to give to other players. It asks the operating system; it sends nothing.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Returns the addresses at which sockets bound like this can be reached, the most useful first: the way out to other
@@ -16,6 +17,13 @@ pub(crate) fn reachable_addresses(bound: &[SocketAddr]) -> Vec<SocketAddr> {
             .collect(),
     };
     choose(bound, &interfaces, &[way_out(false), way_out(true)])
+}
+
+/// Returns the interfaces that are up, each with one of its addresses: one with several is there several times.
+pub fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
+    let list = if_addrs::get_if_addrs()?;
+    let up = list.iter().filter(|interface| interface.is_oper_up());
+    Ok(up.map(|interface| (interface.name.clone(), interface.ip())).collect())
 }
 
 /// Does the choosing of [`reachable_addresses`] on given lists.

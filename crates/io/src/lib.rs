@@ -58,11 +58,16 @@ mod wait;
 mod web;
 
 pub use error::{Error, ListenError, ListenErrorKind, SendError, UrlError};
+pub use interfaces::interface_addresses;
 pub use keys::{generate_key, key_from_text, key_to_text};
 pub use network::Network;
 pub use p2p::endpoint_id;
 #[cfg(feature = "p2p")]
+pub use p2p::gateway::{Gateway, ask_gateway};
+#[cfg(feature = "p2p")]
 pub use p2p::relay::{Relay, RelayEvent, RelayOptions};
+#[cfg(feature = "p2p")]
+pub use p2p::sight::{Sight, sights};
 pub use types::{
     ConnectOptions, ListenOptions, ListenerId, ListenerInfo, ListenerStats, PeerEvent, PeerId, PeerStats, SocketStats,
     Target,

@@ -10,12 +10,14 @@
 //! | `inbox` | what has arrived, made into events |
 //! | `recipients` | to whom a message goes |
 //! | `data` | Python data to message and back |
+//! | `doctor` | what `python -m netplay doctor` asks |
 //! | `relay` | a relay of one's own |
 //! | `rows` | objects of one class to rows of bits and back |
 //! | `table` | the payload of a table to the dicts that it stands for |
 //! | `errors` | the exceptions, which are Python classes |
 
 mod data;
+mod doctor;
 mod errors;
 mod event;
 mod game;
@@ -34,6 +36,8 @@ mod _core {
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    use crate::doctor::{_ask_gateway, _echoes, _interfaces, _sights};
     #[pymodule_export]
     use crate::event::{_answer_event, _question_event, _remote_event, Event};
     #[pymodule_export]

@@ -2,6 +2,7 @@
 //!
 //! | module | noun |
 //! |---|---|
+//! | `echo` | whether what is said to everybody on a network comes back, for the doctor |
 //! | `game` | a game, what it says of itself, and what may be believed of that |
 //! | `multicast` | games on other machines: DNS-SD over multicast DNS |
 //! | `neighbours` | games in other processes of this machine, over loopback |
@@ -11,12 +12,14 @@
 //! Why two ways: multicast needs an interface besides loopback, and there may be none.
 //! Loopback alone also leaves every test inside the machine.
 
+mod echo;
 mod game;
 mod multicast;
 mod neighbours;
 mod scout;
 mod sightings;
 
+pub use echo::{Echo, echoes};
 pub use game::{Advertise, Game, check_app, check_title};
 pub(crate) use game::{MAX_PLAYERS, Notice, host_name, new_id};
 pub(crate) use scout::{Advert, Call, Command, Scout};

@@ -12,6 +12,8 @@
 //! | `node` | iroh's side: binding, dialling, accepting, and the task of each tunnel |
 //! | `steady` | a congestion controller that leaves the work to ours |
 //! | `relay` | a relay of one's own |
+//! | `sight` | as whom relays see this machine, for the doctor |
+//! | `gateway` | whether the router opens ports when it is asked, for the doctor |
 //! | `absent` | the same port where the feature `p2p` is left out: it says so |
 
 #![cfg_attr(
@@ -19,6 +21,8 @@
     allow(dead_code, reason = "nothing here is reached without the feature")
 )]
 
+#[cfg(feature = "p2p")]
+pub(crate) mod gateway;
 #[cfg(feature = "p2p")]
 mod node;
 #[cfg(feature = "p2p")]
@@ -28,6 +32,8 @@ mod port;
 mod port;
 #[cfg(feature = "p2p")]
 pub(crate) mod relay;
+#[cfg(feature = "p2p")]
+pub(crate) mod sight;
 #[cfg(feature = "p2p")]
 mod steady;
 mod terms;

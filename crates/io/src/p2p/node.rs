@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
+use iroh::dns::DnsResolver;
 use iroh::endpoint::{
     BindOpts, Connection, Incoming, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets,
 };
@@ -34,6 +35,11 @@ const OPEN_TIME: Duration = Duration::from_secs(10);
 
 /// A tunnel of which nothing is heard for so long has ended. Long before that, netplay has called again.
 const IDLE_TIME: Duration = Duration::from_secs(20);
+
+/// A way of a tunnel by which nothing is heard for so long is given up for another, such as the relay's; and how often each
+/// way says a word, so that silence means something. A link of a room is told of as lost a little later.
+const PATH_IDLE_TIME: Duration = Duration::from_millis(2500);
+const PATH_KEEP_ALIVE: Duration = Duration::from_millis(800);
 
 /// The round trip that QUIC begins with: what of its first packets is lost, as before the relay is reached, goes again after
 /// three of these.
@@ -155,7 +161,9 @@ impl Node {
         if terms.relays != Relays::Public {
             let mut report = NetReportConfig::default();
             report.captive_portal_check = false;
-            builder = builder.net_report_config(report);
+            // Without the public resolvers that are asked when the system's does not answer.
+            let resolver = DnsResolver::builder().with_system_defaults().disable_fallback().build();
+            builder = builder.net_report_config(report).dns_resolver(resolver);
         }
         if terms.is_on_this_machine() || terms.relays == Relays::None {
             builder = builder.portmapper_config(PortmapperConfig::Disabled);
@@ -255,12 +263,17 @@ fn way(connection: &Connection) -> Way {
 }
 
 fn relay_map(url: &url::Url) -> RelayMap {
-    let port = url.port().unwrap_or(DEFAULT_QUIC_PORT);
-    RelayConfig::new(RelayUrl::from(url.clone()), Some(RelayQuicConfig::new(port))).into()
+    let quic = RelayQuicConfig::new(quic_port(url));
+    RelayConfig::new(RelayUrl::from(url.clone()), Some(quic)).into()
+}
+
+/// Returns the port of UDP on which a relay tells what address it sees.
+pub(super) fn quic_port(relay: &url::Url) -> u16 {
+    relay.port().unwrap_or(DEFAULT_QUIC_PORT)
 }
 
 /// Takes the relay that shows this certificate, or with None any.
-fn certificate(pinned: Option<Key>) -> CaTlsConfig {
+pub(super) fn certificate(pinned: Option<Key>) -> CaTlsConfig {
     CaTlsConfig::custom_server_cert_verifier(Arc::new(move |provider| Ok(tls::verifier(pinned, provider))))
 }
 
@@ -270,6 +283,8 @@ fn transport_config() -> QuicTransportConfig {
     QuicTransportConfig::builder()
         .congestion_controller_factory(Arc::new(Steady))
         .max_idle_timeout(idle)
+        .default_path_max_idle_timeout(PATH_IDLE_TIME)
+        .default_path_keep_alive_interval(PATH_KEEP_ALIVE)
         .initial_rtt(FIRST_RTT)
         .max_concurrent_bidi_streams(none)
         .max_concurrent_uni_streams(none)
