@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import Pair, only, wait_for, wait_until
 
 import netplay
+from conftest import Pair, only, wait_for, wait_until
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, Listener, Network
 
 Make = Callable[[], Network]

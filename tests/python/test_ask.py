@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
-from conftest import DEADLINE, Pair, only, wait_for, wait_until
 
+from conftest import DEADLINE, Pair, only, wait_for, wait_until
 from netplay import (
     NETWORK_ANSWER,
     NETWORK_CONNECTED,

@@ -18,9 +18,9 @@ import pytest
 pytest.importorskip("pygame")
 
 import pygame
-from conftest import DEADLINE, Pair, wait_for, wait_until
 
 import netplay
+from conftest import DEADLINE, Pair, wait_for, wait_until
 from netplay import NETWORK, NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_WAKE, Network, _pygame
 
 QUEUE_SIZE = 65_535

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE, only, wait_for
 
+from conftest import DEADLINE, only, wait_for
 from netplay import (
     NETWORK_ANSWER,
     NETWORK_CONNECTED,

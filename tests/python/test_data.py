@@ -18,9 +18,10 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 import ormsgpack
 import pytest
-from conftest import Pair, only, send_lossy, wait_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from conftest import Pair, only, send_lossy, wait_for
 
 try:
     import pygame

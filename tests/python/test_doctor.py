@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import skip
 from hosts import line
 from routers import RELAY, Internet
 from test_p2p import Relay, relays
 
 import netplay
+from conftest import skip
 from netplay import __main__, _doctor
 from netplay._doctor import _clock, _hosting, _nat
 from netplay._doctor._finding import Finding

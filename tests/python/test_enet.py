@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEADLINE, only, skip, wait_for
 
 import netplay
+from conftest import DEADLINE, only, skip, wait_for
 from netplay import Event, Network
 
 Make = Callable[[], Network]

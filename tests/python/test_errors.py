@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from conftest import Pair, wait_for
 
 import netplay
+from conftest import Pair, wait_for
 from netplay import NETWORK_DISCONNECTED, Network, _errors
 
 Make = Callable[[], Network]

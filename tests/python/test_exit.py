@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import only, wait_for
 
+from conftest import only, wait_for
 from netplay import NETWORK_CONNECTED, NETWORK_DISCONNECTED, Network
 
 Make = Callable[[], Network]

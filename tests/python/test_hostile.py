@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import DEADLINE, Pair, only, wait_for, wait_until
 
 import netplay
+from conftest import DEADLINE, Pair, only, wait_for, wait_until
 from netplay import (
     NETWORK_CONNECTED,
     NETWORK_DATA_IN,

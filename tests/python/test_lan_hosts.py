@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from avahi import avahi
-from conftest import needs
 from flood import FLOOD
 from hosts import AWAY, HOME, Hosts, ip, line
+
+from conftest import needs
 
 HOST = """
 import sys, netplay

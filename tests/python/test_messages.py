@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from conftest import Pair, only, wait_for, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import netplay as net
+from conftest import Pair, only, wait_for, wait_until
 from netplay import NETWORK_DATA_IN, NETWORK_DISCONNECTED, Network, UnsupportedData, _kinds, _messages
 
 try:

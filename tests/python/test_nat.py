@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import skip
 from hosts import line
 from routers import KINDS, RELAY, Internet
+
+from conftest import skip
 
 URL = f"http://{RELAY}:3340"
 PAIRS = list(itertools.combinations_with_replacement(KINDS, 2))

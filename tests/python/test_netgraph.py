@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from conftest import Pair, wait_until
 
 import netplay
+from conftest import Pair, wait_until
 from netplay.sync import InterpolationBuffer
 
 pygame = pytest.importorskip("pygame")

@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from conftest import wait_for, wait_until
 from hosts import AWAY, Hosts, ip, lines
 
 import netplay
+from conftest import wait_for, wait_until
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, NETWORK_LOST, NETWORK_RESUMED, Network
 
 LISTEN = "play+p2p://?relay=none&addr=127.0.0.1:0"

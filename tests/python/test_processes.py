@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from conftest import DEADLINE, wait_for
 
+from conftest import DEADLINE, wait_for
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, Network, Peer
 
 Make = Callable[[], Network]

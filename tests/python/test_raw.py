@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import DEADLINE, needs, only, wait_for, wait_until
 
 import netplay
+from conftest import DEADLINE, needs, only, wait_for, wait_until
 from netplay import Event, Listener, Network
 
 Make = Callable[[], Network]

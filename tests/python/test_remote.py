@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
-from conftest import Pair, only, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import netplay
+from conftest import Pair, only, wait_for
 from netplay import (
     NETWORK_CONNECTED,
     NETWORK_DATA_IN,

@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("pygame")
 
 import pygame
-from conftest import DEADLINE, Pair, wait_for, wait_until
 
 import netplay
+from conftest import DEADLINE, Pair, wait_for, wait_until
 from netplay import NETWORK, NETWORK_ANSWER, NETWORK_WAKE, Network, UnsupportedData, _pygame, _remote
 
 EXPLOSION = netplay.event_type("explosion", pos=pygame.Vector2, size=int)

@@ -15,9 +15,9 @@ import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import DEADLINE, Pair, only, send_lossy, wait_for, wait_until
 
 import netplay
+from conftest import DEADLINE, Pair, only, send_lossy, wait_for, wait_until
 from netplay import (
     NETWORK_CONNECTED,
     NETWORK_DATA_IN,

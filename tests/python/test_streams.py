@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 import websockets.asyncio.client
 import websockets.exceptions
-from conftest import DEADLINE, Pair, needs, only, wait_for, wait_until
 
 import netplay
+from conftest import DEADLINE, Pair, needs, only, wait_for, wait_until
 from netplay import NETWORK_CONNECTED, NETWORK_DATA_IN, NETWORK_DISCONNECTED, Listener, Network
 
 Make = Callable[[], Network]

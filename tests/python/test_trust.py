@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import only, wait_for
 
 import netplay
+from conftest import only, wait_for
 from netplay import NETWORK_CONNECTED, NETWORK_DISCONNECTED, Network, _trust
 
 Make = Callable[[], Network]
