@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use netplay_proto::Payload;
 use netplay_netsim::Node;
+use netplay_proto::Payload;
 use netplay_proto::{
     Accept, Address, Connect, ConnectionId, Endpoint, EndpointConfig, Event, Identity, Kind, Limits, Message, Output,
     Path, Timestamp,
