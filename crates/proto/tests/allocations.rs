@@ -131,5 +131,8 @@ fn in_a_steady_state_only_long_messages_that_are_delivered_allocate() {
     let delivered = heard[0].messages + heard[1].messages - begun.1;
     assert_eq!(delivered, 6 * 1000);
     let long = 2 * 1000;
-    assert_eq!(allocated, long, "{allocated} allocations for {long} long messages of {delivered}");
+    assert_eq!(
+        allocated, long,
+        "{allocated} allocations for {long} long messages of {delivered}"
+    );
 }
