@@ -103,8 +103,8 @@ unsafe extern "C" fn free(object: *mut ffi::PyObject) {
         if let Some(data) = data {
             ffi::Py_DECREF(data.as_ptr());
         }
-        if !(*fields).body.is_plain() {
-            Python::attach(|_| ptr::drop_in_place(&raw mut (*fields).body));
+        if let Some(inner) = ptr::read(&raw const (*fields).body).into_inner() {
+            ffi::Py_DECREF(inner.into_ptr());
         }
         let kind = ffi::Py_TYPE(object);
         FREE.give(object);

@@ -100,9 +100,14 @@ pub(crate) struct Answer {
 }
 
 impl Body {
-    /// Returns true if there is nothing in it that must be given back.
-    const fn is_plain(&self) -> bool {
-        matches!(self, Self::DataIn { reply: None, .. })
+    /// Ends it, and returns what it held of Python's: to be let go of without asking whether the interpreter still runs.
+    fn into_inner(self) -> Option<Py<PyAny>> {
+        match self {
+            Self::DataIn { reply, .. } => reply,
+            Self::Game(game) => Some(game.game),
+            Self::Room(room) => Some(room.room),
+            _ => None,
+        }
     }
 
     /// Returns what it holds of Python's.
