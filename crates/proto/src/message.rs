@@ -3,10 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use crate::address::Path;
 use crate::config::Key;
+use crate::payload::Payload;
 use crate::reason::Reason;
 use crate::wire::Seat;
 
