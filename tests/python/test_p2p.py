@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hosts import AWAY, Hosts, ip, lines
+from hosts import AWAY, HOME, Hosts, go_on, ip, line, lines
 
 import netplay
 from conftest import wait_for, wait_until
@@ -244,3 +244,130 @@ def test_at_home_nothing_leaves_the_machine(hosts: Hosts, tmp_path: Path) -> Non
     assert said.count("NETWORK_DATA_IN") == 2, said
     watched = ["ip", "netns", "exec", name, "nft", "list", "table", "inet", "watch"]
     assert "counter packets 0 bytes 0" in subprocess.run(watched, capture_output=True, text=True, check=True).stdout
+
+
+# A relay, which is killed and started again when asked; a host of a room, with a listener beside it. Says what happens.
+AT_THE_RELAY = """
+import select, subprocess, sys, time, netplay
+from netplay import NETWORK_DATA_IN
+def begin():
+    words = [sys.executable, "-m", "netplay", "relay", "--host", HOME, "--port", "3340"]
+    relay = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    relay.stdout.readline()
+    return relay
+relay, url = begin(), f"http://{HOME}:3340"
+with netplay.Network() as network:
+    listener = network.listen("play+p2p://", relay=url)
+    room = network.host_room("test", name="host", relay=url)
+    print(room.code, listener.url, flush=True)
+    while True:
+        for event in network.get(0.05):
+            if event.what is not NETWORK_DATA_IN:
+                print(event.what, getattr(event, "reason", ""), flush=True)
+        if select.select([sys.stdin], [], [], 0)[0]:
+            if not (pause := sys.stdin.readline().strip()):
+                break
+            relay.kill()
+            relay.wait()
+            time.sleep(float(pause))
+            relay = begin()
+print("end")
+relay.kill()
+"""
+
+# A guest of both. Says what happens; at last how long it heard nothing of each, and by which way it hears them now.
+BY_THE_RELAY = """
+import select, sys, time, netplay
+with netplay.Network() as rooms, netplay.Network() as peers:
+    room = rooms.join_room(CODE, "test", name="guest", relay=RELAY)
+    peer = peers.connect(URL)
+    heard, gaps = {}, {}
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        now = time.monotonic()
+        for event in rooms.get(0.02) + peers.get(0.02):
+            print(event.what, getattr(event, "reason", ""), flush=True)
+        for who in [*room.members, peer]:
+            packets = who.stats()["packets_received"]
+            before, then = heard.get(who, (packets, now))
+            gaps[who] = max(gaps.get(who, 0.0), now - then)
+            heard[who] = packets, then if packets == before else now
+            who.send("are you there?")
+    print("gaps", *(f"{gap:.1f}" for gap in gaps.values()), flush=True)
+    print("routes", *(who.stats()["route"] for who in gaps), flush=True)
+"""
+
+
+class Apart:
+    """Two hosts with a cable and one relay, at the first; a room and a connection that lead from the second to it."""
+
+    def __init__(self, hosts: Hosts, folder: Path) -> None:
+        hosts.settle()
+        self.home = hosts.start(0, f"HOME = {HOME!r}\n{AT_THE_RELAY}", folder)
+        code, url = line(self.home).split()
+        known = f"CODE, URL, RELAY = {code!r}, {url!r}, 'http://{HOME}:3340'\n"
+        self.guest = hosts.start(1, known + BY_THE_RELAY, folder)
+        self.said: list[str] = []
+        while not all(any(what in said for said in self.said) for what in ("ROOM", "JOINED", "CONNECTED")):
+            self.said.append(line(self.guest))
+            assert self.said[-1], self.said
+
+    def end(self) -> tuple[list[str], list[str]]:
+        """Returns what each has said; the guest's last two lines are the longest pauses, and the routes."""
+        go_on(self.guest)
+        said = self.said + lines(self.guest)
+        go_on(self.home)
+        return lines(self.home), said
+
+
+def test_a_direct_way_that_dies_is_left_for_the_relay_before_anybody_is_given_up(hosts: Hosts, tmp_path: Path) -> None:
+    apart = Apart(hosts, tmp_path)
+    time.sleep(4)
+    hosts.block_udp(1)
+    time.sleep(12)
+    home, guest = apart.end()
+    said = " ".join(home + guest)
+    assert not re.search("LEFT|DISCONNECTED|HOST", said), said
+    assert guest[-1] == "routes relayed relayed", said
+    # Both were direct before.
+    assert guest.count("NETWORK_ROUTE ") >= 2, guest
+    assert all(float(gap) < 6 for gap in guest[-2].split()[1:]), guest[-2]
+
+
+def test_a_relay_that_is_started_again_parts_nobody(hosts: Hosts, tmp_path: Path) -> None:
+    hosts.block_udp(1)
+    apart = Apart(hosts, tmp_path)
+    time.sleep(1)
+    assert apart.home.stdin is not None
+    apart.home.stdin.write("3\n")
+    apart.home.stdin.flush()
+    time.sleep(16)
+    home, guest = apart.end()
+    said = " ".join(home + guest)
+    assert not re.search("LEFT|DISCONNECTED|HOST", said), said
+    assert guest[-1] == "routes relayed relayed", said
+
+
+def test_only_the_machines_own_name_servers_are_asked_for_a_relay_of_ones_own(hosts: Hosts, tmp_path: Path) -> None:
+    name = hosts.names[0]
+    ip("-n", name, "route", "add", "default", "via", AWAY)
+    own = re.findall(r"^nameserver\s+(\d+\.\d+\.\d+\.\d+)$", Path("/etc/resolv.conf").read_text(), re.MULTILINE)
+    for server in own:
+        if not server.startswith("127."):
+            ip("-n", name, "route", "add", "unreachable", server)
+    hosts.nft(0, "add table ip watch")
+    hosts.nft(0, "add set ip watch seen { type ipv4_addr ; flags dynamic ; size 64 ; }")
+    hosts.nft(0, "add chain ip watch out { type filter hook output priority 0 ; }")
+    hosts.nft(0, "add rule ip watch out oifname cable meta l4proto { tcp, udp } update @seen { ip daddr }")
+    program = """
+import netplay
+with netplay.Network() as network:
+    network.listen("play+p2p://", relay="http://relay.example:3340")
+    network.get(8.0)
+"""
+    with hosts.start(0, program, tmp_path) as process:
+        lines(process)
+    watched = ["ip", "netns", "exec", name, "nft", "list", "set", "ip", "watch", "seen"]
+    seen = subprocess.run(watched, capture_output=True, text=True, check=True).stdout
+    strangers = {address for address in re.findall(r"\d+\.\d+\.\d+\.\d+", seen) if address not in own}
+    # What a router is asked for is for the router, and what is for everybody on the local network stays there.
+    assert {address for address in strangers if address != AWAY and int(address.split(".")[0]) < 224} == set(), seen
