@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["at_least_one", "at_least_zero", "not_negative"]
+__all__ = ["at_least_one", "at_least_zero", "not_negative", "seconds"]
 
 
 def at_least_zero(value: int, name: str) -> int:
@@ -22,7 +22,14 @@ def at_least_one(value: int | None, name: str) -> int | None:
 
 
 def not_negative(value: float, name: str) -> float:
-    """Returns a number of seconds or the like."""
+    """Returns a number that has an end."""
     if not 0.0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}, it must be 0 or more, and not infinite")
+    return value
+
+
+def seconds(value: float, name: str) -> float:
+    """Returns how long something may take; infinity is for ever."""
+    if not value >= 0.0:
         raise ValueError(f"{name} is {value}, it must be 0 or more")
     return value

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 from . import _codec, _core, _kinds, _messages, _remote, _trust
 from ._ask import Answer, Question, Questions, Reply
 from ._bans import Bans
-from ._checks import at_least_one, at_least_zero, not_negative
+from ._checks import at_least_one, at_least_zero, not_negative, seconds
 from ._core import Event, Listener, Peer
 from ._events import (
     NETWORK_CONNECTED,
@@ -224,7 +224,7 @@ class Network(Rooms, Bans):
             max_rate=at_least_one(max_rate, "max_rate"),
             send_rate=at_least_one(send_rate, "send_rate"),
             copies=not_negative(copies, "copies"),
-            grace=not_negative(grace, "grace"),
+            grace=seconds(grace, "grace"),
             transports=None if transports is None else _words(transports),
             certificate=certificate,
             advertise=None if advertise is None else (advertise, title),
@@ -289,8 +289,9 @@ class Network(Rooms, Bans):
         Raises:
             BadURL: The URL cannot be read, or is not one to connect to.
             NetworkFailed: The operating system gave no thread or socket.
-            ValueError: A name or version is too long; `send_rate` is below 1; `copies` or `grace` is not 0 or more; or
-                a password, a rate, `resume` or `relay` is given for what has no such thing (`tcp://` and the like).
+            ValueError: A name or version is too long; `send_rate` is below 1; `copies`, `grace` or `timeout` is not 0
+                or more; or a password, a rate, `resume` or `relay` is given for what has no such thing (`tcp://` and
+                the like).
 
         Example:
             >>> import netplay
@@ -305,10 +306,10 @@ class Network(Rooms, Bans):
             name=name,
             version=version,
             password=password,
-            timeout=timeout,
+            timeout=seconds(timeout, "timeout"),
             send_rate=at_least_one(send_rate, "send_rate"),
             copies=not_negative(copies, "copies"),
-            grace=not_negative(grace, "grace"),
+            grace=seconds(grace, "grace"),
             relay=relay,
             pinned_key=_trust.pinned_key(url),
             secret_key=None if ticket is None else ticket.secret,

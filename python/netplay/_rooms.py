@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from . import _core
-from ._checks import not_negative
+from ._checks import seconds
 from ._errors import BadURL
 from ._events import NETWORK_HOST, NETWORK_JOINED, NETWORK_LEFT, NETWORK_ROOM
 
@@ -228,7 +228,8 @@ class Rooms(_core.Network):
                 through the internet, `play+p2p://`.
 
         Returns:
-            The room.
+            The room, not open yet. If no relay can be reached, a NETWORK_LEFT with `peer` None and the `reason` "no
+            answer" says so after 12 seconds.
 
         Raises:
             BadURL: The door is no such URL.
@@ -283,8 +284,8 @@ class Rooms(_core.Network):
         which they came into the room.
 
         Args:
-            code: The code, in upper or lower case, with or without the hyphen; or the room's URL, `room://CODE?app=...`,
-                which says the app and the relay too.
+            code: The code, in upper or lower case, with any hyphens and spaces; or the room's URL,
+                `room://CODE?app=...`, which says the app and the relay too.
             app: The name of the game, as `host_room()` was given it.
             name: Our name, told to the others; at most 64 bytes of UTF-8.
             version: The game's version.
@@ -295,7 +296,8 @@ class Rooms(_core.Network):
 
         Returns:
             The room, not joined yet. If it cannot be joined, a NETWORK_LEFT with `peer` None says why in `reason`:
-            "no room" (a wrong code, or nobody is there), "full", "wrong password", "wrong version".
+            "no room" (a wrong code, or nobody is there), "no answer" (the relay cannot be reached), "full", "wrong
+            password", "wrong version".
 
         Raises:
             BadURL: The URL is none of a room, or the door none of a door.
@@ -323,7 +325,7 @@ class Rooms(_core.Network):
             password=password,
             max_peers=2,
             is_star=False,
-            timeout=not_negative(timeout, "timeout"),
+            timeout=seconds(timeout, "timeout"),
             door=door,
             relay=relay,
         )

@@ -91,10 +91,11 @@ def test_a_wrong_code_and_a_relay_that_is_not_there_are_said_in_time_by_a_window
 ) -> None:
     frames: list[float] = []
     monkeypatch.setattr(pygame.display, "flip", lambda: frames.append(time.monotonic()))
-    for url in (relay, NOBODY):
+    unreachable = f"no answer: the relay {NOBODY} cannot be reached"
+    for url, words in ((relay, _friends.PLAIN["no room"]), (NOBODY, unreachable)):
         frames.clear()
         began = time.monotonic()
-        assert notice_after(parsed("CDFG-2345", "--relay", url)) == _friends.PLAIN["no room"]
+        assert notice_after(parsed("CDFG-2345", "--relay", url)) == words
         assert time.monotonic() - began < _friends.PATIENCE + 5
         assert len(frames) > 20
         assert max(b - a for a, b in itertools.pairwise(frames)) < 0.5

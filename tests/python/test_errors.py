@@ -178,3 +178,23 @@ print(network.get(5)[0].what)
     assert first == second
     assert first.startswith("the operating system refused to start networking: ")
     assert third == "NETWORK_CONNECTED", done.stderr
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("-inf"), float("nan")])
+def test_a_time_below_nothing_is_named(networks: Make, seconds: float) -> None:
+    network = networks()
+    words = rf"is {seconds}, it must be 0 or more"
+    with pytest.raises(ValueError, match=f"timeout {words}"):
+        network.connect("local://nobody", timeout=seconds)
+    with pytest.raises(ValueError, match=f"timeout {words}"):
+        network.join_room("CDFG-2345", "pong", timeout=seconds, door="local://nobody")
+    with pytest.raises(ValueError, match=f"grace {words}"):
+        network.connect("local://nobody", grace=seconds)
+    for_ever = network.connect("local://nobody", timeout=float("inf"), grace=float("inf"))
+    assert for_ever.state == "connecting"
+
+
+@pytest.mark.parametrize("url", ["play+p2p://", "play+udp://127.0.0.1:0", "local://certified"])
+def test_a_certificate_for_what_has_none_is_refused(networks: Make, url: str) -> None:
+    with pytest.raises(ValueError, match=r"certificate is for play\+wss://"):
+        networks().listen(url, certificate=("chain.pem", "key.pem"))

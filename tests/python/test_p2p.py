@@ -246,21 +246,31 @@ def test_at_home_nothing_leaves_the_machine(hosts: Hosts, tmp_path: Path) -> Non
     assert "counter packets 0 bytes 0" in subprocess.run(watched, capture_output=True, text=True, check=True).stdout
 
 
-# A relay; a host of a room, with a listener beside it. Says what happens.
+# A relay, which is killed and started again when asked; a host of a room, with a listener beside it. Says what happens.
 AT_THE_RELAY = """
-import select, subprocess, sys, netplay
+import select, subprocess, sys, time, netplay
 from netplay import NETWORK_DATA_IN
-words = [sys.executable, "-m", "netplay", "relay", "--host", HOME, "--port", "3340"]
-relay, url = subprocess.Popen(words, stdout=subprocess.PIPE, text=True), f"http://{HOME}:3340"
-relay.stdout.readline()
+def begin():
+    words = [sys.executable, "-m", "netplay", "relay", "--host", HOME, "--port", "3340"]
+    relay = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    relay.stdout.readline()
+    return relay
+relay, url = begin(), f"http://{HOME}:3340"
 with netplay.Network() as network:
     listener = network.listen("play+p2p://", relay=url)
     room = network.host_room("test", name="host", relay=url)
     print(room.code, listener.url, flush=True)
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    while True:
         for event in network.get(0.05):
             if event.what is not NETWORK_DATA_IN:
                 print(event.what, getattr(event, "reason", ""), flush=True)
+        if select.select([sys.stdin], [], [], 0)[0]:
+            if not (pause := sys.stdin.readline().strip()):
+                break
+            relay.kill()
+            relay.wait()
+            time.sleep(float(pause))
+            relay = begin()
 print("end")
 relay.kill()
 """
@@ -323,6 +333,22 @@ def test_a_direct_way_that_dies_is_left_for_the_relay_before_anybody_is_given_up
     # Both were direct before.
     assert guest.count("NETWORK_ROUTE ") >= 2, guest
     assert all(float(gap) < 6 for gap in guest[-2].split()[1:]), guest[-2]
+
+
+def test_a_relay_that_is_started_again_parts_nobody(hosts: Hosts, tmp_path: Path) -> None:
+    hosts.block_udp(1)
+    apart = Apart(hosts, tmp_path)
+    time.sleep(1)
+    assert apart.home.stdin is not None
+    apart.home.stdin.write("3\n")
+    apart.home.stdin.flush()
+    time.sleep(16)
+    home, guest = apart.end()
+    said = " ".join(home + guest)
+    # It was silent for seconds, and what ended it was the guest's goodbye.
+    assert not re.search("LEFT|DISCONNECTED|HOST", " ".join(guest)), said
+    assert not re.search("(LEFT|DISCONNECTED) timeout", said), said
+    assert guest[-1] == "routes relayed relayed", said
 
 
 def test_only_the_machines_own_name_servers_are_asked_for_a_relay_of_ones_own(hosts: Hosts, tmp_path: Path) -> None:

@@ -214,6 +214,42 @@ def test_a_member_that_sends_nonsense_is_put_out_by_the_host_alone(networks: Mak
     assert [event.reason for event in players[0].events if event.what == NETWORK_LEFT] == ["bad data"]
 
 
+def test_who_closes_the_host_has_left_the_room(networks: Make) -> None:
+    players, _ = gather(networks, 3)
+    host = players[1].room.host
+    assert host is not None
+    host.close()
+    until(players, lambda: players[1].room.state == "closed", "it is out")
+    last = [event for event in players[1].events if event.what == NETWORK_LEFT][-1]
+    assert (is_about_us(last), last.reason, players[1].room.reason) == (True, "closed", "closed")
+    others = [players[0], players[2]]
+    until(others, lambda: all_in(others), "the others go on")
+
+
+@pytest.mark.parametrize("topology", ["mesh", "star"])
+def test_the_words_with_which_the_host_closes_a_member_reach_it(networks: Make, topology: str) -> None:
+    players, _ = gather(networks, 2, topology)
+    [peer] = players[0].room.members
+    peer.close("too loud")
+    until(players, lambda: players[1].room.state == "closed", "it is out")
+    last = [event for event in players[1].events if event.what == NETWORK_LEFT][-1]
+    assert (last.reason, last.detail) == ("goodbye", "the host has closed our place: too loud")
+
+
+def test_where_no_relay_is_neither_the_host_nor_a_guest_is_told_of_a_wrong_code(networks: Make) -> None:
+    # A port at which nobody answers.
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    host, guest = networks(), networks()
+    rooms = [host.host_room("test", relay=nobody), guest.join_room("CDFG-2345", "test", relay=nobody, timeout=3)]
+    players = [Player(network, room, "") for network, room in zip((host, guest), rooms, strict=True)]
+    until(players, lambda: all(room.state == "closed" for room in rooms), "both are told")
+    for player in players:
+        assert [event.what for event in player.events] == [NETWORK_LEFT]
+        [event] = player.events
+        assert (event.reason, event.detail) == ("no answer", f"the relay {nobody} cannot be reached")
+
+
 MEMBER = """
 import sys, time, netplay
 door, code, name = sys.argv[1:4]
@@ -308,7 +344,15 @@ def test_a_code_is_read_as_people_type_it() -> None:
     with Network() as network:
         room = network.host_room("test", door="local://test-typed", code="cdfg 2345")
         assert (room.code, room.url, str(room)) == ("CDFG-2345", "room://CDFG-2345?app=test", "CDFG-2345")
-        for text in ("CDFG-2345", "cdfg2345", "CDFG-Z345", "c d f g 2 3 4 s", room.url, f" {room.url}\n"):
+        for text in (
+            "CDFG-2345",
+            "cdfg2345",
+            "CDFG-Z345",
+            "c d f g 2 3 4 s",
+            " CDFG\N{EN DASH}2345\r\n",
+            room.url,
+            f" {room.url}\n",
+        ):
             app = None if "://" in text else "test"
             assert network.join_room(text, app, door="local://test-typed").code == "CDFG-2345"
 

@@ -150,6 +150,7 @@ mod seeds {
                 "out",
                 Control::Out {
                     reason: Reason::TimedOut,
+                    detail: "too loud".to_owned(),
                 },
             ),
             (

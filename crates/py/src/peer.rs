@@ -385,9 +385,12 @@ impl Peer {
 
     /// Says goodbye: what was sent reliably goes first. The last event, NETWORK_DISCONNECTED, follows. Twice is fine.
     ///
+    /// The host of a room puts a member out by it; NETWORK_LEFT follows. Another member only stops to hear it, and who does
+    /// it to the host has left the room.
+    ///
     /// Args:
     ///     reason: Words for the other side, at most 200 bytes; the rest is cut off. To an `enet://` peer only a number such as
-    ///         "42" travels, as ENet's disconnect data; to `tcp://` and `udp://` nothing does.
+    ///         "42" travels, as ENet's disconnect data; to `tcp://` and `udp://` nothing does, and in a room only the host's.
     ///
     /// Raises:
     ///     Nothing.

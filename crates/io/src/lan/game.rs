@@ -252,10 +252,13 @@ pub(crate) fn host_name() -> String {
     if label.is_empty() { "somebody".to_owned() } else { label }
 }
 
-/// Returns true for what can change how the text around it looks, and what is no text.
+/// Returns true for what can change how the text around it looks, what nobody sees, and what is no text.
 fn is_treacherous(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn is_usable(address: &SocketAddr) -> bool {
@@ -363,6 +366,8 @@ mod tests {
             ("title", b"two\nlines"),
             ("title", b"\x1b[2J"),
             ("title", "evil\u{202e}txt".as_bytes()),
+            ("title", "\u{3164}\u{115f}".as_bytes()),
+            ("title", "evil\u{61c}txt".as_bytes()),
             ("id", b""),
             ("id", &long[..81]),
             ("id", b"\0"),

@@ -61,7 +61,11 @@ impl Network {
         }
         let transports = listen_transports(&asked, options.transports.as_deref())?;
         let tls = match &options.certificate {
-            _ if !transports.contains(&Transport::Wss) => None,
+            Some(_) if !transports.contains(&Transport::Wss) => {
+                let problem = "certificate is for play+wss://, by which this listener cannot be reached";
+                return Err(Error::Option(problem.to_owned()));
+            }
+            None if !transports.contains(&Transport::Wss) => None,
             Some((certificate, key)) => Some(ServerTls::from_files(certificate, key)),
             None => Some(ServerTls::self_signed(&options.identity)),
         };

@@ -37,6 +37,10 @@ impl Port {
         match self.0 {}
     }
 
+    pub(crate) fn has_reached_relay(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(crate) fn dial(&self, _caller: ConnectionId, _contact: &Contact) {
         match self.0 {}
     }

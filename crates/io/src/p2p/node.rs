@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +14,13 @@ use bytes::Bytes;
 use futures_core::Stream;
 use iroh::dns::DnsResolver;
 use iroh::endpoint::{
-    BindOpts, Connection, Incoming, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets,
+    BindOpts, Connection, Incoming, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayStatus, VarInt,
+    presets,
 };
 use iroh::tls::CaTlsConfig;
-use iroh::{Endpoint, EndpointAddr, EndpointId, RelayConfig, RelayMap, RelayMode, RelayUrl, SecretKey, TransportAddr};
+use iroh::{
+    Endpoint, EndpointAddr, EndpointId, RelayConfig, RelayMap, RelayMode, RelayUrl, SecretKey, TransportAddr, Watcher,
+};
 use iroh_relay::RelayQuicConfig;
 use netplay_proto::{ConnectionId, Key};
 use tokio::runtime::Handle;
@@ -68,6 +72,7 @@ pub(super) struct Node {
     runtime: Handle,
     endpoint: OnceCell<Endpoint>,
     incoming: Semaphore,
+    has_reached_relay: Arc<AtomicBool>,
 }
 
 impl Node {
@@ -79,6 +84,7 @@ impl Node {
             runtime: runtime()?,
             endpoint: OnceCell::new(),
             incoming: Semaphore::new(MAX_INCOMING),
+            has_reached_relay: Arc::default(),
         }))
     }
 
@@ -100,6 +106,11 @@ impl Node {
     /// Returns where it is bound.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         self.endpoint.get().map(Endpoint::bound_sockets).unwrap_or_default()
+    }
+
+    /// Returns true once a relay has let it in.
+    pub(super) fn has_reached_relay(&self) -> bool {
+        self.has_reached_relay.load(Relaxed)
     }
 
     /// Opens a tunnel, and tells of it or that it could not be.
@@ -184,11 +195,12 @@ impl Node {
         if self.is_listening {
             builder = builder.alpns(vec![ALPN.to_vec()]);
         }
-        builder
-            .transport_config(transport_config())
-            .bind()
-            .await
-            .map_err(io::Error::other)
+        let endpoint = builder.transport_config(transport_config()).bind().await;
+        let endpoint = endpoint.map_err(io::Error::other)?;
+        if terms.relays != Relays::None {
+            tokio::spawn(watch(endpoint.home_relay_status(), Arc::clone(&self.has_reached_relay)));
+        }
+        Ok(endpoint)
     }
 
     async fn accept(self: &Arc<Self>, endpoint: &Endpoint, inbox: &Arc<Inbox>) {
@@ -216,6 +228,18 @@ impl Node {
         let _permit = self.incoming.try_acquire().ok()?;
         tokio::time::timeout(OPEN_TIME, incoming).await.ok()?.ok()
     }
+}
+
+/// Takes note of the first relay that lets an endpoint in; ends with the endpoint.
+async fn watch(mut relays: impl Watcher<Value = Vec<RelayStatus>>, has_reached: Arc<AtomicBool>) {
+    let mut status = relays.get();
+    while !status.iter().any(RelayStatus::is_connected) {
+        status = match relays.updated().await {
+            Ok(status) => status,
+            Err(_) => return,
+        };
+    }
+    has_reached.store(true, Relaxed);
 }
 
 /// Reads a tunnel until it ends.

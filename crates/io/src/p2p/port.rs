@@ -110,6 +110,11 @@ impl Port {
         self.node.addresses()
     }
 
+    /// Returns true once a relay has let it in.
+    pub(crate) fn has_reached_relay(&self) -> bool {
+        self.node.has_reached_relay()
+    }
+
     /// Begins to open a tunnel, unless that is being done for this caller already.
     pub(crate) fn dial(&self, caller: ConnectionId, contact: &Contact) {
         if self.inbox.lock().dials.insert(caller) {

@@ -40,11 +40,11 @@ impl Code {
         Ok(Self(code))
     }
 
-    /// Reads a code as a person types it: in any case, with hyphens and spaces anywhere, and with B, S and Z for the digits
-    /// that they look like. The error says what is wrong.
+    /// Reads a code as a person types it or a chat program hands it on: in any case, with dashes and white space anywhere, and
+    /// with B, S and Z for the digits that they look like. The error says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut code = Vec::with_capacity(LEN);
-        for typed in text.chars().filter(|c| !matches!(c, '-' | '_' | ' ')) {
+        for typed in text.chars().filter(|c| !c.is_whitespace() && !is_dash(*c)) {
             let character = match typed.to_ascii_uppercase() {
                 'B' => '8',
                 'S' => '5',
@@ -107,6 +107,13 @@ impl fmt::Debug for Code {
     }
 }
 
+fn is_dash(character: char) -> bool {
+    matches!(
+        character,
+        '-' | '_' | '\u{ad}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}'
+    )
+}
+
 /// What everybody who knows a code can compute.
 #[derive(Clone)]
 pub(crate) struct RoomKeys {
@@ -133,6 +140,7 @@ mod tests {
                 text.to_lowercase(),
                 text.replace('-', ""),
                 text.replace('-', " "),
+                text.replace('-', " – ") + "\r\n",
                 text.replace('8', "b").replace('5', "S").replace('2', "z"),
             ] {
                 assert_eq!(Code::parse(&typed), Ok(code), "{typed}");

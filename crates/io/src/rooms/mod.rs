@@ -25,6 +25,7 @@ use netplay_proto::{ConnectionId, Delivery, Event, Identity, Key, Kind, Message,
 
 use crate::driver::{Driver, Line, Peer, PeerUrl, SlotId};
 use crate::error::SendError;
+use crate::slot::Slot;
 use crate::types::{ListenerId, PeerEvent, PeerId};
 use crate::url::pin_fragment;
 
@@ -612,7 +613,31 @@ impl Driver {
         state.next_at = [state.next_at, going].into_iter().flatten().min();
     }
 
-    fn handle_news(&mut self, now: Timestamp, id: RoomId, news: News) {
+    /// Returns what is wrong if a room leads through routers and no relay has ever let us in.
+    fn relay_trouble(&self, id: RoomId) -> Option<String> {
+        let means = &self.rooms.rooms.get(&id)?.means;
+        let mut slots = self
+            .slots
+            .values()
+            .filter(|slot| slot.room.is_some_and(|(room, _)| room == id));
+        let is_reached = |slot: &Slot| slot.p2p_port().is_some_and(|(_, port)| port.has_reached_relay());
+        if means.endpoint.is_none() || slots.any(is_reached) {
+            return None;
+        }
+        Some(match &means.relay {
+            Some(url) => format!("the relay {url} cannot be reached"),
+            None => "none of the public relays can be reached".to_owned(),
+        })
+    }
+
+    fn handle_news(&mut self, now: Timestamp, id: RoomId, mut news: News) {
+        if let News::Ended { reason, detail } = &mut news
+            && *reason == Reason::NoRoom
+            && let Some(trouble) = self.relay_trouble(id)
+        {
+            // Whoever has reached nobody cannot say that nobody is there.
+            (*reason, *detail) = (Reason::NoAnswer, trouble);
+        }
         let Some(state) = self.rooms.rooms.get_mut(&id) else {
             return;
         };
@@ -745,8 +770,8 @@ impl Driver {
         }
     }
 
-    fn door_failed(&mut self, now: Timestamp, room: RoomId, detail: &str) {
-        self.with_machine(room, |machine| machine.handle_door_failed(detail));
+    fn door_failed(&mut self, now: Timestamp, room: RoomId, reason: Reason, detail: &str) {
+        self.with_machine(room, |machine| machine.handle_door_failed(reason, detail));
         self.work_room(now, room);
     }
 

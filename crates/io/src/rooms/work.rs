@@ -12,7 +12,7 @@ use crate::keys::generate_key;
 use crate::network::Network;
 use crate::p2p::{Relays, endpoint_id};
 use crate::shared::Shared;
-use crate::types::{ConnectOptions, ListenOptions};
+use crate::types::{ConnectOptions, ListenOptions, ListenerId};
 use crate::url::{Host, Place, Scheme, Url};
 
 /// How long nothing is heard by a link before the game is told, and how long after that it is given up. Shorter than between
@@ -20,12 +20,19 @@ use crate::url::{Host, Place, Scheme, Url};
 const LOST_AFTER: Duration = Duration::from_secs(3);
 const GRACE: Duration = Duration::from_secs(5);
 
+/// The same through routers, where a relay that was started again, or another way than the one that broke, is found within it.
+const GRACE_P2P: Duration = Duration::from_secs(12);
+
 /// How long a knock or a dial may take.
 const DIAL_TIME: Duration = Duration::from_secs(8);
 
 /// How long a room of our own tries to open its door before it fails, and how long it waits between two tries.
 const DOOR_TIME: Duration = Duration::from_secs(3);
 const DOOR_AGAIN: Duration = Duration::from_millis(300);
+
+/// How long it waits for a relay to let it in, and how long between two looks: before, nobody could find it.
+const RELAY_TIME: Duration = Duration::from_secs(12);
+const RELAY_LOOK: Duration = Duration::from_millis(30);
 
 /// How long anybody else tries: the port may be in the hands of a host that is just going.
 const LATER_DOOR_TIME: Duration = Duration::from_secs(60);
@@ -144,10 +151,10 @@ impl Work {
     }
 }
 
-fn limits() -> Limits {
+fn limits(is_p2p: bool) -> Limits {
     Limits {
         lost_after: LOST_AFTER,
-        grace: GRACE,
+        grace: if is_p2p { GRACE_P2P } else { GRACE },
         ..Limits::default()
     }
 }
@@ -172,6 +179,7 @@ fn begin(weak: &Weak<Shared>, room: RoomId, options: RoomOptions, is_host: bool)
                 },
                 max_members: options.max_members,
                 timeout: options.timeout,
+                silence: LOST_AFTER + limits(means.endpoint.is_some()).grace,
             };
             let machine = if is_host {
                 Room::host(config)
@@ -224,7 +232,7 @@ fn open_contact(
         advertise: None,
         relay: relay.clone(),
         p2p_secret: None,
-        limits: limits(),
+        limits: limits(endpoint.is_some()),
     };
     let info = Network::of(shared).listen_for(&url, listen, Some((room, Role::Contact, keys.psk)))?;
     let contact = info.addresses.first().unwrap_or(&info.url);
@@ -263,7 +271,7 @@ fn dial(shared: &Arc<Shared>, room: RoomId, link: LinkId, url: &str, key: Key) {
         identity: Some(means.identity),
         seat: None,
         relay: means.relay,
-        limits: limits(),
+        limits: limits(means.endpoint.is_some()),
     };
     let result = Network::of(shared).connect_for(&pinned(url, &key), options, Some((room, link, means.psk)));
     if let Err(error) = result {
@@ -293,7 +301,7 @@ fn open_door(weak: &Weak<Shared>, room: RoomId) {
             advertise: None,
             relay: means.relay,
             p2p_secret: means.endpoint,
-            limits: limits(),
+            limits: limits(means.endpoint.is_some()),
         };
         let terms = Some((room, Role::Door, means.psk));
         let result = Network::of(&shared).listen_for(&means.door_to_open, options, terms);
@@ -301,6 +309,12 @@ fn open_door(weak: &Weak<Shared>, room: RoomId) {
         let now = shared.now();
         let patience = if is_first { DOOR_TIME } else { LATER_DOOR_TIME };
         let is_done = match result {
+            Ok(info) if is_first && driver.relay_trouble(room).is_some() => {
+                shared.publish(&driver);
+                drop(driver);
+                drop(shared);
+                return open_once_reached(weak, room, info.id);
+            }
             Ok(info) => {
                 driver.door_opened(now, room, info.id);
                 true
@@ -308,7 +322,7 @@ fn open_door(weak: &Weak<Shared>, room: RoomId) {
             Err(Error::Closed) => return,
             Err(error) if begun.elapsed() > patience => {
                 log::warn!("the door of a room cannot be opened: {error}");
-                driver.door_failed(now, room, &error.to_string());
+                driver.door_failed(now, room, Reason::Internal, &error.to_string());
                 true
             }
             Err(_) => false,
@@ -322,5 +336,26 @@ fn open_door(weak: &Weak<Shared>, room: RoomId) {
         // The network may be closed meanwhile.
         drop(shared);
         std::thread::sleep(DOOR_AGAIN);
+    }
+}
+
+/// Says that the door of a room of our own is open, once it can be found; ends the room if no relay can be reached.
+fn open_once_reached(weak: &Weak<Shared>, room: RoomId, door: ListenerId) {
+    let begun = Instant::now();
+    loop {
+        std::thread::sleep(RELAY_LOOK);
+        // The network may be closed meanwhile.
+        let Some(shared) = weak.upgrade() else { return };
+        let mut driver = shared.lock();
+        let now = shared.now();
+        match driver.relay_trouble(room) {
+            Some(_) if begun.elapsed() < RELAY_TIME => continue,
+            Some(trouble) => driver.door_failed(now, room, Reason::NoAnswer, &trouble),
+            None => driver.door_opened(now, room, door),
+        }
+        shared.publish(&driver);
+        drop(driver);
+        shared.rouse();
+        return;
     }
 }

@@ -84,6 +84,7 @@ pub(crate) fn room(data: &[u8]) {
         topology: Topology::Mesh,
         max_members: 8,
         timeout: Duration::from_secs(20),
+        silence: Duration::from_secs(8),
     };
     let mut room = if is_host {
         Room::host(config)

@@ -165,9 +165,9 @@ impl Room {
     }
 
     /// Takes in that the door cannot be opened: a room that has never been open ends.
-    pub fn handle_door_failed(&mut self, detail: &str) {
+    pub fn handle_door_failed(&mut self, reason: Reason, detail: &str) {
         if !self.has_opened {
-            self.end(Reason::Internal, detail);
+            self.end(reason, detail);
         }
     }
 }

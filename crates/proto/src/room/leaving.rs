@@ -9,15 +9,18 @@ use super::wire::{Control, MAX_MEMBERS};
 use super::{Link, LinkId, News, Output, Room, Stage, is_silence};
 use crate::reason::Reason;
 use crate::time::Timestamp;
+use crate::wire::reader::printable;
 
 /// How long after a direct link has broken the host passes on: it has most probably lost the same member.
 const BROKEN_TIME: Duration = Duration::from_secs(10);
 
 impl Room {
-    /// Puts a member out, as the host; anybody else only stops to talk to it.
+    /// Puts a member out, as the host; anybody else only stops to talk to it, and without the host there is no room.
     pub fn expel(&mut self, now: Timestamp, order: u32, reason: Reason, detail: &str) {
         if self.is_host() {
             self.remove(now, order, reason, detail);
+        } else if order == self.host && self.members.contains_key(&order) {
+            self.leave_for(reason, detail);
         } else if let Some(member) = self.members.get_mut(&order) {
             member.is_over = true;
             self.part(order, reason, detail);
@@ -26,6 +29,10 @@ impl Room {
 
     /// Leaves, with a word to everybody.
     pub fn leave(&mut self) {
+        self.leave_for(Reason::Closed, "");
+    }
+
+    fn leave_for(&mut self, reason: Reason, detail: &str) {
         if self.stage == Stage::Closed {
             return;
         }
@@ -39,7 +46,7 @@ impl Room {
                 self.send(link, &Control::Leave);
             }
         }
-        self.end(Reason::Closed, "");
+        self.end(reason, detail);
     }
 
     pub(super) fn handle_member_gone(
@@ -62,6 +69,9 @@ impl Room {
                 member.is_over |= is_leaving;
                 member.join_at = Some(now + BROKEN_TIME);
             }
+            if self.host_until.is_some() {
+                self.go_if_cut_off(now, reason);
+            }
         }
     }
 
@@ -73,11 +83,17 @@ impl Room {
     }
 
     /// The host says that we are no member any more.
-    pub(super) fn handle_out(&mut self, now: Timestamp, reason: Reason) {
+    pub(super) fn handle_out(&mut self, now: Timestamp, reason: Reason, detail: &str) {
         match reason {
             // It has lost us, and we may find our way back.
             Reason::TimedOut | Reason::LinkClosed | Reason::Restarted | Reason::NoAnswer => self.start_over(now),
-            other => self.end(Reason::Goodbye, &format!("the host has closed our place: {other}")),
+            other => {
+                let why = match printable(detail) {
+                    words if words.is_empty() => other.to_string(),
+                    words => words,
+                };
+                self.end(Reason::Goodbye, &format!("the host has closed our place: {why}"));
+            }
         }
     }
 
@@ -86,7 +102,8 @@ impl Room {
         let Some(member) = self.members.get(&order) else { return };
         let link = member.link;
         if let Some(link) = link {
-            self.send(link, &Control::Out { reason });
+            let detail = detail.to_owned();
+            self.send(link, &Control::Out { reason, detail });
             self.links.remove(&link);
             self.send_close(link, Reason::Goodbye);
         }
@@ -143,6 +160,7 @@ impl Room {
         self.claims.clear();
         self.gone.clear();
         self.host_until = None;
+        self.is_host_to_tell = false;
         if self.is_door_open {
             self.is_door_open = false;
             self.outputs.push_back(Output::CloseDoor);

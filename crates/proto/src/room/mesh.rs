@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 /// How long a direct link between two members may take before the host passes on what they say.
 const DIRECT_TIME: Duration = Duration::from_secs(6);
 
-/// How long the next host may take to be linked and say that it is.
-pub(super) const MIGRATION_TIME: Duration = Duration::from_secs(12);
+/// How long the next host may take to be linked and say that it is, beyond the silence after which it knows.
+const MIGRATION_TIME: Duration = Duration::from_secs(4);
 
 impl Room {
     /// Takes in a member that a roster names: it is dialled, or dials us.
@@ -52,6 +52,10 @@ impl Room {
         self.recognise_all(now, key);
     }
 
+    pub(super) fn migration_time(&self) -> Duration {
+        self.config.silence + MIGRATION_TIME
+    }
+
     pub(super) fn dial(&mut self, now: Timestamp, order: u32) {
         let is_dialing = |link: &Link| matches!(link, Link::Dialing { order: other, .. } if *other == order);
         if self.links.values().any(is_dialing) {
@@ -62,7 +66,7 @@ impl Room {
         let link = self.new_link();
         let until = now
             + if order == self.host {
-                MIGRATION_TIME
+                self.migration_time()
             } else {
                 DIRECT_TIME
             };
@@ -147,8 +151,8 @@ impl Room {
     pub(super) fn send_away(&mut self, link: LinkId) {
         let is_settled = self.stage == Stage::Open && self.is_host();
         if is_settled && matches!(self.links.get(&link), Some(Link::Stranger { .. })) {
-            let reason = Reason::TimedOut;
-            self.send(link, &Control::Out { reason });
+            let (reason, detail) = (Reason::TimedOut, String::new());
+            self.send(link, &Control::Out { reason, detail });
             self.close(link, Reason::Goodbye);
         }
     }
@@ -196,6 +200,9 @@ impl Room {
             contact: member.contact.clone(),
         };
         self.tell(news);
+        if self.is_host_to_tell && order == self.host {
+            self.tell_host();
+        }
     }
 
     pub(super) fn announce_due(&mut self, now: Timestamp) {

@@ -51,8 +51,8 @@ use crate::time::Timestamp;
 pub use types::{LinkId, News, Output, RoomConfig, Route};
 pub use wire::{Control, Entry, MAX_CONTACT_LEN, MAX_MEMBERS, PassedOn, Roster, Topology};
 
-/// How long a link may stay of somebody who is no member yet.
-const STRANGER_TIME: Duration = Duration::from_secs(10);
+/// How long a link may stay of somebody who is no member yet, beyond the silence after which we may take it for one.
+const STRANGER_TIME: Duration = Duration::from_secs(2);
 
 /// How many of them there may be at once. More are closed.
 const MAX_STRANGERS: usize = 64;
@@ -90,6 +90,8 @@ pub struct Room {
     seek_at: Option<Timestamp>,
     /// And how long after that again.
     seek_pause: Duration,
+    /// The host is another, and the game is told as soon as it knows that one.
+    is_host_to_tell: bool,
     is_door_open: bool,
     last_link: u64,
     outputs: VecDeque<Output>,
@@ -183,6 +185,7 @@ impl Room {
             host_until: None,
             seek_at: None,
             seek_pause: timers::SEEK_AGAIN,
+            is_host_to_tell: false,
             is_door_open: false,
             last_link: 0,
             outputs: VecDeque::new(),
@@ -249,7 +252,7 @@ impl Room {
             self.send_close(link, if is_full { Reason::Full } else { Reason::Goodbye });
             return link;
         }
-        let until = now + STRANGER_TIME;
+        let until = now + self.config.silence + STRANGER_TIME;
         if is_door {
             let name = name.to_owned();
             self.links.insert(link, Link::Visitor { key, name, until });
@@ -347,8 +350,10 @@ impl Room {
                 let order = *order;
                 self.handle_leave(order);
             }
-            (Link::Member { order } | Link::Dialing { order, .. }, Control::Out { reason }) if *order == self.host => {
-                self.handle_out(now, reason);
+            (Link::Member { order } | Link::Dialing { order, .. }, Control::Out { reason, detail })
+                if *order == self.host =>
+            {
+                self.handle_out(now, reason, &detail);
             }
             // Nobody else can put us out: it is the sender that will not talk to us.
             (Link::Member { .. } | Link::Dialing { .. }, Control::Out { .. }) => {

@@ -79,7 +79,7 @@ impl Room {
         if !roster.members.iter().any(|entry| entry.order == self.order) {
             let reason = roster.gone.iter().find(|(order, _)| *order == self.order);
             let reason = reason.map_or(Reason::TimedOut, |(_, reason)| *reason);
-            return self.handle_out(now, reason);
+            return self.handle_out(now, reason, "");
         }
         let is_named = |order: u32, key: Key| {
             let mut entries = roster.members.iter();
@@ -103,7 +103,7 @@ impl Room {
         if self.stage != Stage::Open {
             self.stage = Stage::Open;
             if self.has_opened {
-                self.tell(News::Host { order: Some(self.host) });
+                self.tell_host();
             } else {
                 self.has_opened = true;
                 self.tell(News::Opened);

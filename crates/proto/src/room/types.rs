@@ -26,6 +26,9 @@ pub struct RoomConfig {
     pub max_members: usize,
     /// For a newcomer, how long to go on knocking.
     pub timeout: Duration,
+    /// How long a link is kept by which nothing is heard. Members notice at most so much later than each other that one is gone,
+    /// so whoever has noticed waits a little longer for the others.
+    pub silence: Duration,
 }
 
 /// Something for the game.

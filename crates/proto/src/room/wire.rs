@@ -7,7 +7,7 @@
 //! | 3 | roster | below |
 //! | 4 | admit: you may talk to me | none |
 //! | 5 | leave: I go | none |
-//! | 6 | out: you are no member any more | reason (1) |
+//! | 6 | out: you are no member any more | reason (1), words (length (1), UTF-8) |
 //!
 //! A roster: the host's order (varint), version (varint), topology (0 mesh, 1 star), the most members (1), count (1) and
 //! members; count (1) and those who have gone since the last version: order (varint), reason (1). A member: order (varint), key
@@ -15,7 +15,7 @@
 //!
 //! What is passed on for a member: order (varint; to whom, or from whom), sequence id (varint), kind (1, below 8), the data.
 
-use crate::config::{Key, MAX_NAME_LEN};
+use crate::config::{Key, MAX_DETAIL_LEN, MAX_NAME_LEN};
 use crate::message::Kind;
 use crate::reason::Reason;
 use crate::wire::ParseError;
@@ -62,6 +62,8 @@ pub enum Control {
     Out {
         /// Why.
         reason: Reason,
+        /// More, for a person; as it came, so it may hold control characters.
+        detail: String,
     },
 }
 
@@ -112,6 +114,7 @@ impl Control {
             5 => Self::Leave,
             6 => Self::Out {
                 reason: reason(&mut reader)?,
+                detail: reader.short_text(MAX_DETAIL_LEN)?.to_owned(),
             },
             _ => return Err(ParseError::Invalid),
         };
@@ -141,7 +144,10 @@ impl Control {
             }
             Self::Admit => out.push(4),
             Self::Leave => out.push(5),
-            Self::Out { reason } => out.extend([6, reason.number()]),
+            Self::Out { reason, detail } => {
+                out.extend([6, reason.number()]);
+                put_short_text(&mut out, detail, MAX_DETAIL_LEN);
+            }
         }
         out
     }
@@ -322,8 +328,9 @@ mod tests {
             roster().prop_map(Control::Roster),
             Just(Control::Admit),
             Just(Control::Leave),
-            (0..Reason::ALL.len()).prop_map(|number| Control::Out {
-                reason: Reason::ALL[number]
+            (0..Reason::ALL.len(), "[a-zé ]{0,60}").prop_map(|(number, detail)| Control::Out {
+                reason: Reason::ALL[number],
+                detail,
             }),
         ]
     }

@@ -10,8 +10,9 @@ use netplay_netsim::Random;
 use netplay_proto::room::{LinkId, News, Output, Room, RoomConfig, Topology};
 use netplay_proto::{Key, Reason, Timestamp};
 
-/// How long a link that nothing comes by is kept, as the connection under it does.
+/// How long a link that nothing comes by is kept, as the connection under it does: between addresses, and through routers.
 const GRACE: Duration = Duration::from_secs(8);
+const LONG_GRACE: Duration = Duration::from_secs(15);
 
 /// What happens at a moment.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Actor {
     /// Links that were closed before they were made.
     given_up: BTreeSet<LinkId>,
     pub(crate) news: Vec<News>,
+    /// Whom the game knows by them.
+    known: BTreeSet<u32>,
 }
 
 /// All of them.
@@ -52,6 +55,7 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) actors: Vec<Actor>,
     topology: Topology,
+    grace: Duration,
     doors: Vec<usize>,
     cuts: BTreeSet<(usize, usize)>,
     queue: BinaryHeap<Reverse<(Timestamp, u64)>>,
@@ -67,12 +71,21 @@ impl World {
             random: Random::new(seed),
             actors: Vec::new(),
             topology,
+            grace: GRACE,
             doors: Vec::new(),
             cuts: BTreeSet::new(),
             queue: BinaryHeap::new(),
             things: BTreeMap::new(),
             last: 0,
             steps: 0,
+        }
+    }
+
+    /// The same, where a link that nothing comes by is kept longer.
+    pub(crate) fn patient(seed: u64, topology: Topology) -> Self {
+        Self {
+            grace: LONG_GRACE,
+            ..Self::new(seed, topology)
         }
     }
 
@@ -86,6 +99,7 @@ impl World {
             topology: self.topology,
             max_members: 8,
             timeout: Duration::from_secs(30),
+            silence: self.grace,
         };
         let room = if is_host {
             Room::host(config)
@@ -100,6 +114,7 @@ impl World {
             arrived: BTreeMap::new(),
             given_up: BTreeSet::new(),
             news: Vec::new(),
+            known: BTreeSet::new(),
         });
         self.work(number);
         number
@@ -124,6 +139,12 @@ impl World {
         assert!(self.actors[number].room.is_closed());
     }
 
+    pub(crate) fn expel(&mut self, number: usize, order: u32, detail: &str) {
+        let now = self.now;
+        self.actors[number].room.expel(now, order, Reason::Closed, detail);
+        self.work(number);
+    }
+
     pub(crate) fn crash(&mut self, number: usize) {
         self.actors[number].is_alive = false;
         self.doors.retain(|other| *other != number);
@@ -139,7 +160,7 @@ impl World {
         if one == other || !self.cuts.insert(pair) {
             return;
         }
-        if time > GRACE {
+        if time > self.grace {
             for (from, to) in [(one, other), (other, one)] {
                 let links: Vec<LinkId> = self.actors[from]
                     .ends
@@ -157,7 +178,7 @@ impl World {
     }
 
     fn silence(&mut self, to: usize, link: LinkId) {
-        let at = self.now + GRACE + Duration::from_millis(self.random.below(1500));
+        let at = self.now + self.grace + Duration::from_millis(self.random.below(1500));
         let reason = Reason::TimedOut;
         self.at(at, Thing::Gone { to, link, reason });
     }
@@ -235,7 +256,17 @@ impl World {
                     self.actors[number].room.handle_door_open();
                 }
                 Output::CloseDoor => self.doors.retain(|other| *other != number),
-                Output::News(news) => self.actors[number].news.push(news),
+                Output::News(news) => {
+                    let actor = &mut self.actors[number];
+                    match &news {
+                        News::Joined { order, .. } => assert!(actor.known.insert(*order)),
+                        News::Left { order, .. } => assert!(actor.known.remove(order)),
+                        // The game cannot make anything of a host whom it does not know.
+                        News::Host { order: Some(order) } => assert!(actor.known.contains(order), "{:?}", actor.news),
+                        _ => {}
+                    }
+                    actor.news.push(news);
+                }
                 Output::Timeout(at) => {
                     if let Some(at) = at {
                         self.at(at.max(now + Duration::from_millis(1)), Thing::Wake { to: number });
