@@ -154,7 +154,7 @@ $(VENV_PYGAME)/.installed: requirements/pygame.txt
 
 # Built anew only when Rust sources or the environment changed; changed Python files are seen at once.
 $(EXTENSION): $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml $(VENV)/.installed
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --profile develop --locked --quiet
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --locked --quiet
 	touch $@
 
 # What is measured is what the wheels hold. It takes the place of the other until a source changes.
