@@ -57,6 +57,8 @@ pub(crate) struct Driver {
     pub(crate) caller_secret: Option<Key>,
     /// Counts up with every change of the sockets.
     pub(crate) sockets_version: u64,
+    /// The list of slots that are driven, used again.
+    ids: Vec<SlotId>,
     /// To whom the last broadcast went.
     pub(crate) recipients: Vec<(PeerId, Option<(SlotId, ConnectionId)>)>,
     /// The game has sent something since this was taken back.
@@ -112,11 +114,13 @@ impl Driver {
     pub(crate) fn drive(&mut self, now: Timestamp, look: Look) -> Next {
         self.sent_at = None;
         let mut next = Next::default();
+        let mut ids = std::mem::take(&mut self.ids);
         for round in 0..LOCAL_ROUNDS {
             // Only what arrived adds up over the rounds.
             (next.at, next.has_more) = (None, false);
-            let ids: Vec<SlotId> = self.slots.keys().copied().collect();
-            for id in ids {
+            ids.clear();
+            ids.extend(self.slots.keys());
+            for &id in &ids {
                 if let Some(slot_next) = self.contained(id, |slot| slot.drive(now, look)) {
                     next = next.and(slot_next);
                 }
@@ -132,20 +136,15 @@ impl Driver {
             }
             next.has_more |= round + 1 == LOCAL_ROUNDS;
         }
-        let ids: Vec<SlotId> = self.foreign.keys().copied().collect();
-        for id in ids {
+        ids.clear();
+        ids.extend(self.foreign.keys());
+        for &id in &ids {
             if let Some(foreign_next) = self.contained_foreign(id, |foreign| foreign.engine_mut().drive(now, look)) {
                 next = next.and(foreign_next);
             }
         }
-        next = next.and(Next {
-            at: self.close_idle(now),
-            ..Next::default()
-        });
-        next = next.and(Next {
-            at: self.rooms.next_at(),
-            ..Next::default()
-        });
+        self.ids = ids;
+        next.at = Timestamp::first([next.at, self.close_idle(now), self.rooms.next_at()]);
         self.remove_closed_slots();
         self.remove_done_foreign();
         for slot in self.slots.values_mut() {

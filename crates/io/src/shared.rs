@@ -157,11 +157,15 @@ impl Shared {
     }
 
     fn drive_looking(&self, driver: &mut Driver, look: Look) -> Next {
-        let now = self.now();
+        let next = self.drive_at(self.now(), driver, look);
+        self.publish(driver);
+        next
+    }
+
+    fn drive_at(&self, now: Timestamp, driver: &mut Driver, look: Look) -> Next {
         let next = driver.drive(now, look);
         self.begin_lookups(driver);
         self.game_drove.store(now.as_micros(), SeqCst);
-        self.publish(driver);
         next
     }
 
@@ -187,18 +191,23 @@ impl Shared {
         }
     }
 
-    /// Drives and takes events.
+    /// Drives and takes events. A game that polls without a pause spends its time here, mostly in vain, so the clock is read
+    /// once, and what is left is made known once.
     pub(crate) fn take(&self, driver: &mut Driver, max: usize, out: &mut Vec<PeerEvent>) -> usize {
-        self.drive(driver);
-        self.take_arrived(driver, max, out)
+        let now = self.now();
+        self.drive_at(now, driver, Look::Everywhere { budget: GAME_BUDGET });
+        self.take_at(now, driver, max, out)
     }
 
     /// Takes events that have arrived, without looking for more.
     pub(crate) fn take_arrived(&self, driver: &mut Driver, max: usize, out: &mut Vec<PeerEvent>) -> usize {
-        let now = self.now();
+        self.take_at(self.now(), driver, max, out)
+    }
+
+    fn take_at(&self, now: Timestamp, driver: &mut Driver, max: usize, out: &mut Vec<PeerEvent>) -> usize {
         let count = driver.take(now, max, out);
         // The game is alive: what is left has not been waiting.
-        self.stalled_since.store(0, SeqCst);
+        self.forget_stall();
         self.publish(driver);
         if count > 0 && driver.has_output() {
             // Taking messages lets the remote sides send more, and they must be told.
@@ -212,8 +221,7 @@ impl Shared {
         let count = driver.events_waiting();
         self.events.store(count, SeqCst);
         if count == 0 {
-            self.stalled_since.store(0, SeqCst);
-            return;
+            return self.forget_stall();
         }
         let is_first = self
             .stalled_since
@@ -221,6 +229,12 @@ impl Shared {
             .is_ok();
         if self.waiting.load(SeqCst) > 0 || is_first && self.watching.load(SeqCst) > 0 {
             self.bell.ring();
+        }
+    }
+
+    fn forget_stall(&self) {
+        if self.stalled_since.load(SeqCst) != 0 {
+            self.stalled_since.store(0, SeqCst);
         }
     }
 

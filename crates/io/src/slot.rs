@@ -104,12 +104,8 @@ pub(crate) struct Next {
 impl Next {
     /// Returns what is to be done for both.
     pub(crate) fn and(self, other: Self) -> Self {
-        let at = match (self.at, other.at) {
-            (Some(one), Some(another)) => Some(one.min(another)),
-            (one, another) => one.or(another),
-        };
         Self {
-            at,
+            at: Timestamp::first([self.at, other.at]),
             has_more: self.has_more || other.has_more,
             received: self.received + other.received,
             is_urgent: self.is_urgent || other.is_urgent,
@@ -508,10 +504,7 @@ impl Slot {
         let streams_at = self.streams.as_ref().and_then(|streams| streams.next_at(now));
         let tunnels_at = self.p2p_port().and_then(|(_, port)| port.next_at());
         let tunnels_at = tunnels_at.map(|at| at.max(now));
-        [protocol_at, pipe_at, streams_at, tunnels_at]
-            .into_iter()
-            .flatten()
-            .min()
+        Timestamp::first([protocol_at, pipe_at, streams_at, tunnels_at])
     }
 
     /// Makes room for more datagrams if need be; false if the operating system takes no more now.

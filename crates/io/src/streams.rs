@@ -476,9 +476,8 @@ impl Streams {
         let look = None;
         #[cfg(not(unix))]
         let look = Some(now + LOOK);
-        let all = [sweep, dial, look, self.accept_at];
         // In the past there is nothing to be waited for.
-        all.into_iter().flatten().min().map(|at| at.max(now))
+        Timestamp::first([sweep, dial, look, self.accept_at]).map(|at| at.max(now))
     }
 
     /// Begins to open ways of one kind, unless that is being done already.

@@ -55,12 +55,13 @@ impl Shared {
         // The first look is for what is to be sent: whether something has arrived, watching tells with the same system call.
         let mut is_first = true;
         let mut has_slept = false;
-        // Whoever sends an answer to what has arrived is told of the next at once.
-        let is_answering = std::mem::take(&mut self.lock().has_sent);
+        let mut is_answering = false;
         loop {
             let next = {
                 let mut driver = self.lock();
                 let next = if is_first {
+                    // Whoever sends an answer to what has arrived is told of the next at once.
+                    is_answering = std::mem::take(&mut driver.has_sent);
                     self.drive_inside(&mut driver)
                 } else {
                     self.drive_watched(&mut driver, std::mem::take(&mut has_slept))

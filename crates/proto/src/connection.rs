@@ -125,6 +125,8 @@ pub(crate) struct Connection {
     path: Path,
     limits: Limits,
     keep_alive: Duration,
+    /// How long without a sign of life until a client looks for another way.
+    search_after: Duration,
     state: State,
     /// When the silence began, once the game has been told of it.
     lost_since: Option<Timestamp>,
@@ -191,6 +193,7 @@ impl Connection {
             path,
             // The server asks later, so that as a rule only the client does.
             keep_alive: limits.lost_after / if is_client { 3 } else { 2 },
+            search_after: limits.lost_after * 2 / 3,
             intake: Intake::new(limits.message_size),
             limits: limits.clone(),
             state: State::Open,

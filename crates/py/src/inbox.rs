@@ -57,7 +57,7 @@ impl Inbox {
             if open.io.try_take(limit, &mut taken).is_none() {
                 py.detach(|| open.io.take(limit, &mut taken));
             }
-        } else if open.io.try_take_arrived(limit, &mut taken).is_none() {
+        } else if open.io.events_waiting() > 0 && open.io.try_take_arrived(limit, &mut taken).is_none() {
             py.detach(|| open.io.take_arrived(limit, &mut taken));
         }
         let (mut events, is_plain) = self.convert(py, open, taken)?;
@@ -113,6 +113,9 @@ impl Inbox {
     }
 
     fn convert(&self, py: Python<'_>, open: &Arc<Open>, taken: Vec<PeerEvent>) -> PyResult<(Vec<Py<Event>>, bool)> {
+        if taken.is_empty() {
+            return Ok((Vec::new(), true));
+        }
         let watched = *lock(&self.watched);
         let mut events = Vec::with_capacity(taken.len());
         let _pause = taken.iter().all(is_plain_data).then(CollectorPause::begin);

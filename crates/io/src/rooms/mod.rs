@@ -610,7 +610,7 @@ impl Driver {
             state.news.insert(at.unwrap_or(state.news.len()), told);
         }
         let going = state.going.first().map(|(at, _)| *at);
-        state.next_at = [state.next_at, going].into_iter().flatten().min();
+        state.next_at = Timestamp::first([state.next_at, going]);
     }
 
     /// Returns what is wrong if a room leads through routers and no relay has ever let us in.

@@ -58,7 +58,7 @@ impl Connection {
     /// Returns when to call [`Self::handle_timeout`] or [`Self::poll_packet`] again.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         // Written out, so that the compiler knows each: this is asked several times a packet.
-        let timers: [_; Timer::ALL.len()] = [
+        Timestamp::first([
             self.timer(Timer::Ack),
             self.timer(Timer::Loss),
             self.timer(Timer::Probe),
@@ -68,8 +68,7 @@ impl Connection {
             self.timer(Timer::Silence),
             self.timer(Timer::Recall),
             self.timer(Timer::Close),
-        ];
-        timers.into_iter().flatten().min()
+        ])
     }
 
     #[inline(always)]
@@ -103,10 +102,7 @@ impl Connection {
                 Some(since) => since + self.limits.lost_after + self.limits.grace,
             }),
             Timer::Recall if self.state == State::Open && self.is_client && !self.is_recalling => {
-                let first = [self.cut_since, Some(self.search_at()), self.upgrade_at]
-                    .into_iter()
-                    .flatten()
-                    .min();
+                let first = Timestamp::first([self.cut_since, Some(self.search_at()), self.upgrade_at]);
                 first.map(|due| due.max(self.recall_from))
             }
             Timer::Close => match &self.state {
@@ -124,7 +120,7 @@ impl Connection {
             .unanswered_since
             .map_or(self.last_heard, |since| since.min(self.last_heard));
         let waiting_since = self.flight.waiting_since().map(|since| since + self.rtt.probe_delay());
-        waiting_since.map_or(silent_since, |since| since.min(silent_since)) + self.limits.lost_after * 2 / 3
+        waiting_since.map_or(silent_since, |since| since.min(silent_since)) + self.search_after
     }
 
     /// Returns false for a server once it has looked for a lost client long enough by then.
