@@ -24,7 +24,8 @@ RUST_SOURCES := $(shell find crates -name target -prune -o -path '*/fuzz/*' -pru
 	\( -path '*/src/*' -name '*.rs' -o -name Cargo.toml \) -print)
 FUZZ_TARGETS := $(patsubst crates/proto/fuzz/fuzz_targets/%.rs,%,$(wildcard crates/proto/fuzz/fuzz_targets/*.rs))
 CARGO_FUZZ_VERSION := 0.13.2
-PYTEST_ARGS := -rs --timeout=120
+# Most tests wait for a network most of the time, so more of them run at once than there are cores.
+PYTEST_ARGS := -rs --timeout=120 -n 3 --dist loadgroup
 # What never sees pygame need not be tested against both.
 PYGAME_TESTS := tests/games $(shell grep -l pygame tests/python/test_*.py)
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
@@ -118,7 +119,7 @@ lock: $(VENV)/.installed ## pins the newest versions of the tools in requirement
 	done
 
 nat: $(EXTENSION) ## two homes behind every pair of routers, as root: the table of docs/p2p.md
-	NETPLAY_WRITE_NAT=1 $(VENV)/bin/python -m pytest $(PYTEST_ARGS) tests/python/test_nat.py
+	NETPLAY_WRITE_NAT=1 $(VENV)/bin/python -m pytest -rs --timeout=120 tests/python/test_nat.py
 
 clean: ## removes everything that these commands made
 	rm -rf $(VENV) $(VENV_PYGAME) .tools out target bench/rivals/target crates/proto/fuzz/target crates/proto/fuzz/artifacts

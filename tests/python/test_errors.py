@@ -188,9 +188,7 @@ def test_a_time_below_nothing_is_named(networks: Make, seconds: float) -> None:
         network.connect("local://nobody", timeout=seconds)
     with pytest.raises(ValueError, match=f"timeout {words}"):
         network.join_room("CDFG-2345", "pong", timeout=seconds, door="local://nobody")
-    with pytest.raises(ValueError, match=f"grace {words}"):
-        network.connect("local://nobody", grace=seconds)
-    for_ever = network.connect("local://nobody", timeout=float("inf"), grace=float("inf"))
+    for_ever = network.connect("local://nobody", timeout=float("inf"))
     assert for_ever.state == "connecting"
 
 
