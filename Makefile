@@ -24,8 +24,8 @@ RUST_SOURCES := $(shell find crates -name target -prune -o -path '*/fuzz/*' -pru
 	\( -path '*/src/*' -name '*.rs' -o -name Cargo.toml \) -print)
 FUZZ_TARGETS := $(patsubst crates/proto/fuzz/fuzz_targets/%.rs,%,$(wildcard crates/proto/fuzz/fuzz_targets/*.rs))
 CARGO_FUZZ_VERSION := 0.13.2
-# Most tests wait for a network most of the time, so more of them run at once than there are cores.
-PYTEST_ARGS := -rs --timeout=120 -n 3 --dist loadgroup
+# Most tests wait for a network most of the time, so more files run at once than there are cores.
+PYTEST_ARGS := -rs --timeout=120 -n 3 --dist loadfile
 # What never sees pygame need not be tested against both.
 PYGAME_TESTS := tests/games $(shell grep -l pygame tests/python/test_*.py)
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
