@@ -119,7 +119,7 @@ lock: $(VENV)/.installed ## pins the newest versions of the tools in requirement
 	done
 
 nat: $(EXTENSION) ## two homes behind every pair of routers, as root: the table of docs/p2p.md
-	NETPLAY_WRITE_NAT=1 $(VENV)/bin/python -m pytest -rs --timeout=120 tests/python/test_nat.py
+	NETPLAY_WRITE_NAT=1 $(VENV)/bin/python -m pytest $(PYTEST_ARGS) -n 0 tests/python/test_nat.py
 
 clean: ## removes everything that these commands made
 	rm -rf $(VENV) $(VENV_PYGAME) .tools out target bench/rivals/target crates/proto/fuzz/target crates/proto/fuzz/artifacts
