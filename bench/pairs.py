@@ -8,7 +8,7 @@ import sys
 import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from time import monotonic, perf_counter_ns
+from time import monotonic, perf_counter_ns, process_time_ns
 from typing import Final
 
 from plans import SECOND, Crowd, Echo, Flood, Line, Outcome, Plan
@@ -99,8 +99,10 @@ def _work(contender: str, role: str, plan: Plan, connection: Connection) -> None
     """What runs in the process."""
     line = Line(connection)
     try:
-        outcome = getattr(importlib.import_module(contender), role)(plan, line)
-        line.tell(outcome)
+        play = getattr(importlib.import_module(contender), role)
+        began = process_time_ns()
+        outcome = play(plan, line)
+        line.tell({**outcome, "processor": process_time_ns() - began})
     except BaseException:
         line.tell(MeasurementError(traceback.format_exc()))
         sys.exit(1)

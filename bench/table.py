@@ -112,9 +112,11 @@ def _ratio(ours: list[float] | None, theirs: list[float] | None) -> str:
 
 def _rows(plan: Plan) -> list[_Row]:
     if isinstance(plan, Echo):
+        echoes = plan.warm_up + plan.count
         return [
             _Row("p50, µs", lambda _, client: _percentile(client["times"], 0.50) / 1e3, _one_place),
             _Row("p99, µs", lambda _, client: _percentile(client["times"], 0.99) / 1e3, _one_place),
+            _Row("client CPU for each, µs", lambda _, client: client["processor"] / echoes / 1e3, _one_place),
         ]
     if isinstance(plan, Flood):
         return [

@@ -41,6 +41,8 @@ mod local;
 pub mod network;
 mod p2p;
 mod places;
+#[cfg(unix)]
+mod promptness;
 mod resolve;
 pub mod rooms;
 mod send;

@@ -12,6 +12,8 @@ use netplay_proto::Timestamp;
 
 #[cfg(unix)]
 use crate::leisure::{Leisure, Pause};
+#[cfg(unix)]
+use crate::promptness::Promptness;
 use crate::shared::Shared;
 #[cfg(unix)]
 use crate::slot::Next;
@@ -56,12 +58,17 @@ impl Shared {
         let mut is_first = true;
         let mut has_slept = false;
         let mut is_answering = false;
+        let entered = Instant::now();
+        let mut awake_until = None;
         loop {
             let next = {
                 let mut driver = self.lock();
                 let next = if is_first {
                     // Whoever sends an answer to what has arrived is told of the next at once.
                     is_answering = std::mem::take(&mut driver.has_sent);
+                    if is_answering && self.lookout.is_answer_expected() {
+                        awake_until = Some(entered + Promptness::SOON);
+                    }
                     self.drive_inside(&mut driver)
                 } else {
                     self.drive_watched(&mut driver, std::mem::take(&mut has_slept))
@@ -77,11 +84,25 @@ impl Shared {
             }
             let is_over = !is_first && until.is_some_and(|until| until <= Instant::now());
             is_first = false;
-            if self.events_waiting() > 0 || self.is_closed() || is_over {
+            let has_event = self.events_waiting() > 0;
+            if has_event || self.is_closed() || is_over {
+                let took = entered.elapsed();
+                // A short wait that is over without an answer tells nothing of how long one takes.
+                if is_answering && (has_event || took > Promptness::SOON) {
+                    self.lookout.handle_answer(took);
+                }
                 return;
             }
             if next.has_more {
                 continue;
+            }
+            if let Some(end) = awake_until {
+                if Instant::now() < end {
+                    // Asks for one datagram, as after sleeping.
+                    has_slept = true;
+                    continue;
+                }
+                awake_until = None;
             }
             let deadline = next.at.map(|at| self.instant(at));
             let first = match (until, deadline) {
@@ -204,6 +225,7 @@ pub(crate) struct Lookout {
 struct Stream {
     leisure: Leisure,
     pause: Pause,
+    promptness: Promptness,
     /// The last look found lossy messages and nothing else.
     is_lossy: bool,
 }
@@ -214,6 +236,7 @@ impl Default for Stream {
         Self {
             leisure: Leisure::new(LONGEST_PAUSE, MAX_LEISURE),
             pause: Pause::new(LONGEST_PAUSE),
+            promptness: Promptness::default(),
             is_lossy: false,
         }
     }
@@ -284,6 +307,18 @@ impl Lookout {
             return None;
         }
         stream.pause.length()
+    }
+
+    /// Returns true if the answer to what was sent is worth staying awake for.
+    fn is_answer_expected(&self) -> bool {
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream.promptness.is_expected()
+    }
+
+    /// Takes note of how long an answer was waited for.
+    fn handle_answer(&self, took: Duration) {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream.promptness.handle_wait(took);
     }
 
     fn leave(&self) {
