@@ -324,7 +324,7 @@ impl Flight {
         let Some(largest_acked) = self.largest_acked else {
             return lost;
         };
-        let delay = rtt.loss_delay() + rtt.smoothed() * self.reordering / 4;
+        let delay = rtt.loss_delay(self.reordering);
         // Where packets overtake each other, their count says nothing: time alone decides.
         let threshold = if self.reordering > 0 {
             u64::MAX

@@ -10,6 +10,11 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 /// How long a minimum is believed before newer samples replace it: a path can become longer.
 const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
+/// The longest that anybody waits for an acknowledgement, unless the path is so long that twice its minimum is longer. A path
+/// that holds everything up for seconds and then lets it through looks as if it took seconds, and would go on looking so where
+/// what is sent next is lost.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
 /// Estimates of the round trip.
 #[derive(Clone, Debug)]
 pub(crate) struct RttEstimator {
@@ -73,14 +78,21 @@ impl RttEstimator {
         self.min[0].min(self.min[1])
     }
 
-    /// Returns how long after a later packet's acknowledgement an earlier one is taken for lost (RFC 9002 §6.1.2).
-    pub(crate) fn loss_delay(&self) -> Duration {
-        (self.smoothed.max(self.latest) * 9 / 8).max(GRANULARITY)
+    /// Returns how long after a later packet's acknowledgement an earlier one is taken for lost (RFC 9002 §6.1.2), widened by
+    /// so many quarters of a round trip.
+    pub(crate) fn loss_delay(&self, quarters: u32) -> Duration {
+        let delay = (self.smoothed.max(self.latest) * 9 / 8).max(GRANULARITY) + self.smoothed * quarters / 4;
+        delay.min(self.longest_wait())
     }
 
     /// Returns how long an acknowledgement may take, the remote side's holding back excluded (RFC 9002 §6.2.1).
     pub(crate) fn probe_delay(&self) -> Duration {
-        self.smoothed + (self.deviation * 4).max(GRANULARITY)
+        let delay = self.smoothed + (self.deviation * 4).max(GRANULARITY);
+        delay.min(self.longest_wait())
+    }
+
+    fn longest_wait(&self) -> Duration {
+        LONGEST_WAIT.max(self.min() * 2)
     }
 }
 
@@ -101,6 +113,17 @@ mod tests {
         assert!(rtt.smoothed().abs_diff(MS * 50) < MS);
         assert!(rtt.deviation() < MS);
         assert_eq!(rtt.min(), MS * 50);
+    }
+
+    #[test]
+    fn what_was_held_up_once_is_not_waited_for_as_long_and_a_long_path_is() {
+        let mut rtt = RttEstimator::new(Timestamp::ZERO, MS * 20);
+        rtt.update(Timestamp::from_millis(14_000), MS * 14_000, Duration::ZERO);
+        assert!(rtt.smoothed() + rtt.deviation() * 4 > MS * 10_000);
+        assert_eq!(rtt.probe_delay(), LONGEST_WAIT);
+        assert_eq!(rtt.loss_delay(2), LONGEST_WAIT);
+        let long = RttEstimator::new(Timestamp::ZERO, MS * 8000);
+        assert!(long.probe_delay() >= MS * 16_000 && long.loss_delay(0) >= MS * 9000);
     }
 
     #[test]

@@ -490,10 +490,10 @@ impl Conversation {
         }
     }
 
-    /// Makes the network good, 5 ms each way, and checks that what was promised is kept, within two minutes. When all is
+    /// Makes the network good, 5 ms each way, and checks that what was promised is kept, within 20 seconds. When all is
     /// there it goes on for two seconds, in which nothing may come twice.
     ///
-    /// Two minutes, because what arrives half a minute late makes the round trip look as long, and so the timers.
+    /// 20 seconds, because where all there was came late, the least round trip that is known is long too.
     fn settle(&mut self) {
         let mut end = self.now + Duration::from_secs(20);
         let is_missing = |side: &Side| {
