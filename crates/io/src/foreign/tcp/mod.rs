@@ -13,35 +13,29 @@
 //! when it is full. Nothing is lost: what a remote side sent before it closed is handed out first, and its end is told one
 //! look of the game later, so that an answer to its last words still goes out.
 
+mod dial;
+mod guest;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Token};
-use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Payload, Reason, Timestamp};
+use netplay_proto::{Address, Bans, ConnectionStats, Delivery, Event, Kind, Message, Reason, Timestamp};
 use socket2::{SockRef, TcpKeepalive};
 
+use self::dial::Dial;
+use self::guest::{Closing, FLUSH, Guest, MESSAGE_COST};
 use super::{Engine, GuestId, Watch, connected, disconnected, earlier, not_bytes};
 use crate::error::SendError;
 use crate::slot::{Look, Next};
 use crate::types::{ListenerStats, PeerStats};
 use crate::url::Simulation;
 
-/// How many bytes of one stream wait for the game before reading stops.
-const MAX_WAITING: usize = 256 * 1024;
-
 /// How many bytes one event hands out at most.
 const MAX_EVENT: usize = 64 * 1024;
-
-/// How long to wait for one address before the next is tried beside it (RFC 8305 §5).
-const HEAD_START: Duration = Duration::from_millis(250);
-
-/// How long a stream that was closed may take to send what waits, and then to be closed by the other side too.
-const FLUSH: Duration = Duration::from_secs(10);
-const LINGER: Duration = Duration::from_secs(1);
 
 /// How long to wait when the operating system has no more descriptors for those who call.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -49,9 +43,6 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How many connections are accepted, and how many streams are told of, in one look.
 const MAX_ACCEPTS: usize = 64;
 const MAX_TOLD: usize = 1024;
-
-/// How many slices are written at once.
-const MAX_SLICES: usize = 32;
 
 /// After how long of silence the operating system asks whether the other side is there, and after how long without an answer
 /// it gives up.
@@ -61,9 +52,6 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 /// How often streams are looked at where the operating system cannot be asked to watch them together.
 #[cfg(not(unix))]
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// What a message counts for beside its bytes while it waits.
-const MESSAGE_COST: usize = 64;
 
 /// Speaks bare streams: to those who call, or to those it calls.
 pub(crate) struct Tcp {
@@ -93,61 +81,6 @@ pub(crate) struct Tcp {
     bans: Bans,
     buffer: Vec<u8>,
     stats: ListenerStats,
-}
-
-struct Guest {
-    stream: Option<TcpStream>,
-    token: Option<Token>,
-    dial: Option<Dial>,
-    address: Option<SocketAddr>,
-    is_incoming: bool,
-    /// Its `Connected` is still to be told.
-    is_new: bool,
-    can_read: bool,
-    can_write: bool,
-    incoming: BytesMut,
-    outgoing: VecDeque<Payload>,
-    outgoing_bytes: usize,
-    slow: Option<Slow>,
-    /// The game takes its bytes by `receive`, not as events.
-    is_taken: bool,
-    /// The look of the game that took bytes of it last.
-    took: u64,
-    /// The remote side has sent everything.
-    is_half_closed: bool,
-    /// How it ended, to be told when what came before has been taken.
-    end: Option<(Reason, String)>,
-    /// It has a place among `turns` or `later`.
-    has_turn: bool,
-    closing: Option<Closing>,
-    sequence_id: u64,
-    stats: ConnectionStats,
-}
-
-/// A call on its way.
-struct Dial {
-    addresses: VecDeque<SocketAddr>,
-    attempts: Vec<(Token, TcpStream)>,
-    next_at: Timestamp,
-    deadline: Timestamp,
-    has_addresses: bool,
-    problem: String,
-}
-
-/// A stream that the game has closed: it still sends what waits.
-struct Closing {
-    until: Timestamp,
-    is_shut: bool,
-    /// Its end has been told.
-    is_told: bool,
-}
-
-/// A slower way out: the simulated bad network of a stream, which loses nothing and changes no order.
-struct Slow {
-    lag: Duration,
-    rate: Option<u64>,
-    busy_until: Timestamp,
-    under_way: VecDeque<(Timestamp, Payload)>,
 }
 
 impl Tcp {
@@ -211,37 +144,7 @@ impl Tcp {
     fn add_guest(&mut self) -> GuestId {
         self.last_guest += 1;
         let id = GuestId(self.last_guest);
-        let slow = self.simulation.as_ref().map(|simulation| Slow {
-            lag: simulation.conditions.lag,
-            rate: simulation.conditions.rate,
-            busy_until: Timestamp::ZERO,
-            under_way: VecDeque::new(),
-        });
-        self.guests.insert(
-            id,
-            Guest {
-                stream: None,
-                token: None,
-                dial: None,
-                address: None,
-                is_incoming: false,
-                is_new: false,
-                can_read: false,
-                can_write: false,
-                incoming: BytesMut::new(),
-                outgoing: VecDeque::new(),
-                outgoing_bytes: 0,
-                slow,
-                is_taken: false,
-                took: 0,
-                is_half_closed: false,
-                end: None,
-                has_turn: false,
-                closing: None,
-                sequence_id: 0,
-                stats: ConnectionStats::default(),
-            },
-        );
+        self.guests.insert(id, Guest::new(self.simulation.as_ref()));
         id
     }
 
@@ -382,218 +285,10 @@ impl Tcp {
         }
     }
 
-    fn work_on_dial(&mut self, now: Timestamp, id: GuestId) {
-        let Some(guest) = self.guests.get_mut(&id) else {
-            return;
-        };
-        let Some(dial) = &mut guest.dial else {
-            return;
-        };
-        let mut index = 0;
-        while index < dial.attempts.len() {
-            let (token, stream) = &dial.attempts[index];
-            let problem = match stream.take_error() {
-                Ok(Some(error)) | Err(error) => Some(error),
-                Ok(None) => match stream.peer_addr() {
-                    Ok(address) => {
-                        let token = *token;
-                        let (_, stream) = dial.attempts.swap_remove(index);
-                        for (token, _) in &dial.attempts {
-                            self.tokens.remove(token);
-                        }
-                        return self.open(id, token, stream, address, false);
-                    }
-                    Err(error) if is_on_its_way(&error) => None,
-                    Err(error) => Some(error),
-                },
-            };
-            match problem {
-                Some(error) => {
-                    dial.problem = dial_words(&error);
-                    self.tokens.remove(token);
-                    dial.attempts.swap_remove(index);
-                    // The next one need not wait.
-                    dial.next_at = now;
-                }
-                None => index += 1,
-            }
-        }
-        while dial.next_at <= now
-            && let Some(address) = dial.addresses.pop_front()
-        {
-            self.last_token += 1;
-            let token = Token(self.last_token);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let begun = TcpStream::connect(address).and_then(|mut stream| {
-                self.poll.registry().register(&mut stream, token, interest)?;
-                Ok(stream)
-            });
-            match begun {
-                Ok(stream) => {
-                    self.tokens.insert(token, id);
-                    dial.attempts.push((token, stream));
-                    dial.next_at = now + HEAD_START;
-                }
-                Err(error) => dial.problem = dial_words(&error),
-            }
-        }
-        let is_late = dial.deadline <= now;
-        if is_late || dial.has_addresses && dial.attempts.is_empty() && dial.addresses.is_empty() {
-            for (token, _) in &dial.attempts {
-                self.tokens.remove(token);
-            }
-            let reason = match dial.has_addresses {
-                true => Reason::NoAnswer,
-                false => Reason::UnknownHost,
-            };
-            let detail = match (is_late, dial.has_addresses) {
-                (true, true) if !dial.attempts.is_empty() => String::new(),
-                (true, false) => "its name could not be resolved in time".to_owned(),
-                _ => std::mem::take(&mut dial.problem),
-            };
-            guest.dial = None;
-            guest.end = Some((reason, detail));
-            self.timed.remove(&id);
-            self.give_turn(id);
-        }
-    }
-
     /// Returns the first moment that one of the timed has to keep.
     fn next_at(&self) -> Option<Timestamp> {
         let moments = self.timed.iter().filter_map(|id| self.guests.get(id)?.next_at());
         earlier(moments.min(), self.accept_at)
-    }
-}
-
-impl Guest {
-    fn next_at(&self) -> Option<Timestamp> {
-        if let Some(dial) = &self.dial {
-            let next = (!dial.addresses.is_empty()).then_some(dial.next_at);
-            return earlier(Some(dial.deadline), next);
-        }
-        let slow = self.slow.as_ref().and_then(|slow| slow.under_way.front());
-        let closing = self.closing.as_ref().filter(|_| self.stream.is_some());
-        earlier(slow.map(|(due, _)| *due), closing.map(|closing| closing.until))
-    }
-
-    /// Lets go on what has been on its slow way for long enough.
-    fn release(&mut self, now: Timestamp) {
-        let Some(slow) = &mut self.slow else {
-            return;
-        };
-        while let Some((due, _)) = slow.under_way.front()
-            && *due <= now
-        {
-            self.outgoing.extend(slow.under_way.pop_front().map(|(_, bytes)| bytes));
-        }
-    }
-
-    /// Reads until there is no more now, or enough waits. Returns how many bytes came.
-    fn read(&mut self, buffer: &mut [u8]) -> (usize, io::Result<()>) {
-        let mut received = 0;
-        while self.can_read && !self.is_half_closed && (self.incoming.len() < MAX_WAITING || self.closing.is_some()) {
-            let Some(stream) = &mut self.stream else {
-                break;
-            };
-            match stream.read(buffer) {
-                Ok(0) => {
-                    self.is_half_closed = true;
-                    self.can_read = false;
-                }
-                Ok(count) => {
-                    received += count;
-                    // Nobody wants to know any more what comes after a close.
-                    if self.closing.is_none() {
-                        self.incoming.extend_from_slice(&buffer[..count]);
-                    } else if received > MAX_WAITING {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.can_read = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (received, Err(error)),
-            }
-        }
-        self.stats.bytes_received += received as u64;
-        (received, Ok(()))
-    }
-
-    /// Writes until there is no more, or no room.
-    fn write(&mut self) -> io::Result<()> {
-        while self.can_write && !self.outgoing.is_empty() {
-            let Some(stream) = &mut self.stream else {
-                break;
-            };
-            let slices: Vec<IoSlice<'_>> = self
-                .outgoing
-                .iter()
-                .take(MAX_SLICES)
-                .map(|bytes| IoSlice::new(bytes))
-                .collect();
-            match stream.write_vectored(&slices) {
-                Ok(count) => self.handle_written(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.can_write = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_written(&mut self, count: usize) {
-        self.stats.bytes_sent += count as u64;
-        let mut left = count;
-        while let Some(bytes) = self.outgoing.front_mut() {
-            if bytes.len() > left {
-                *bytes = bytes.without_first(left);
-                self.outgoing_bytes -= left;
-                return;
-            }
-            left -= bytes.len();
-            self.outgoing_bytes -= bytes.len() + MESSAGE_COST;
-            self.outgoing.pop_front();
-        }
-    }
-
-    /// Goes on with closing, if it is being closed. Returns true when the stream can go: the other side has closed it too, or
-    /// took too long.
-    fn close_stream(&mut self, now: Timestamp) -> bool {
-        let (Some(closing), Some(stream)) = (&mut self.closing, &self.stream) else {
-            return false;
-        };
-        if self.outgoing_bytes == 0 && !closing.is_shut {
-            closing.is_shut = true;
-            closing.until = now + LINGER;
-            if stream.shutdown(Shutdown::Write).is_err() {
-                return true;
-            }
-        }
-        closing.until <= now || closing.is_shut && self.is_half_closed
-    }
-
-    fn drop_stream(&mut self, tokens: &mut BTreeMap<Token, GuestId>) {
-        self.stream = None;
-        if let Some(token) = self.token.take() {
-            tokens.remove(&token);
-        }
-        (self.can_read, self.can_write) = (false, false);
-        self.outgoing.clear();
-        self.outgoing_bytes = 0;
-        if let Some(slow) = &mut self.slow {
-            slow.under_way.clear();
-        }
-    }
-
-    /// Returns true if its end can be told: all that came has been taken, and all that was answered has gone.
-    fn is_over(&self) -> bool {
-        let is_finished = self.is_half_closed && self.outgoing_bytes == 0;
-        self.closing.is_none() && self.incoming.is_empty() && (self.end.is_some() || is_finished)
-    }
-
-    fn has_something_to_tell(&self) -> bool {
-        let is_told = self.closing.as_ref().is_some_and(|closing| closing.is_told);
-        !is_told
-            && (self.is_new || !self.is_taken && !self.incoming.is_empty() || self.is_over() || self.closing.is_some())
     }
 }
 
@@ -920,10 +615,6 @@ fn set_options(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(GIVE_UP));
 }
 
-fn is_on_its_way(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotConnected || error.kind() == io::ErrorKind::WouldBlock
-}
-
 fn is_about_the_caller(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -939,13 +630,5 @@ fn words(error: &io::Error) -> (Reason, String) {
         }
         io::ErrorKind::TimedOut => (Reason::TimedOut, String::new()),
         _ => (Reason::TimedOut, error.to_string()),
-    }
-}
-
-/// Returns why a call led nowhere.
-fn dial_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "refused: nobody listens there".to_owned(),
-        _ => error.to_string(),
     }
 }
