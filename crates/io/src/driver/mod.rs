@@ -3,14 +3,17 @@
 //! Whoever holds the lock drives: the game's thread in `take`, the I/O thread while the game is busy. It knows ids, events
 //! and moments; it must not know threads, nor how long anybody waits.
 
+mod asked;
+mod take;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use netplay_proto::{
-    Accept, Address, Ban, Bans, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Path,
-    Reason, Timestamp, TooManyBans,
+    Accept, Ban, Bans, Connect, ConnectionId, EndpointConfig, Event, Identity, Key, Limits, Message, Path, Reason,
+    Timestamp, TooManyBans,
 };
 
 use crate::error::Error;
@@ -23,8 +26,8 @@ use crate::places::Place;
 use crate::rooms::{Role, RoomId, Rooms};
 use crate::slot::{Look, Next, Slot};
 use crate::socket::Socket;
-use crate::streams::{self, Streams};
-use crate::types::{ListenerId, ListenerStats, PeerEvent, PeerId, PeerStats};
+use crate::streams::Streams;
+use crate::types::{ListenerId, PeerEvent, PeerId};
 use crate::url::Simulation;
 
 /// How often the slots are driven in a row because one has sent to another inside this network.
@@ -151,113 +154,6 @@ impl Driver {
             self.sockets_version += u64::from(std::mem::take(&mut slot.has_new_sockets));
         }
         next
-    }
-
-    /// Returns how many events wait.
-    pub(crate) fn events_waiting(&self) -> usize {
-        self.own_events.len()
-            + self.sightings.waiting()
-            + self.rooms.news_waiting()
-            + self
-                .slots
-                .values()
-                .map(|slot| slot.endpoint.events_waiting())
-                .sum::<usize>()
-            + self
-                .foreign
-                .values()
-                .map(|foreign| foreign.engine().events_waiting())
-                .sum::<usize>()
-    }
-
-    /// Appends at most `max` events to `out` and returns how many.
-    pub(crate) fn take(&mut self, now: Timestamp, max: usize, out: &mut Vec<PeerEvent>) -> usize {
-        let before = out.len();
-        self.takes += 1;
-        while out.len() - before < max
-            && let Some(event) = self.own_events.pop_front()
-        {
-            out.push(event);
-        }
-        self.take_rooms(now, before.saturating_add(max), out);
-        let after = self
-            .slots
-            .range((std::ops::Bound::Excluded(self.took_last), std::ops::Bound::Unbounded));
-        let up_to = self.slots.range(..=self.took_last);
-        let mut ids: Vec<SlotId> = after
-            .chain(up_to)
-            .filter(|(_, slot)| slot.room.is_none())
-            .map(|(id, _)| *id)
-            .collect();
-        if !self.foreign.is_empty() {
-            ids.extend(self.foreign.keys());
-            ids.sort();
-            let first = ids.partition_point(|id| *id <= self.took_last);
-            ids.rotate_left(first);
-        }
-        for id in ids {
-            while self.foreign.contains_key(&id) && out.len() - before < max {
-                let Some(event) = self.take_foreign(id) else {
-                    break;
-                };
-                self.took_last = id;
-                out.extend(event);
-            }
-            while out.len() - before < max {
-                let left = max - (out.len() - before);
-                let Some(rest) = self.contained(id, |slot| take_messages(slot, left, out)) else {
-                    break;
-                };
-                if rest.has_taken {
-                    self.took_last = id;
-                }
-                let Some((connection, event)) = rest.event else {
-                    break;
-                };
-                out.extend(self.name_event(now, id, connection, event));
-            }
-        }
-        out.len() - before
-    }
-
-    /// Gives an event the name of its peer, which begins with its first event or call and ends with its last.
-    fn name_event(&mut self, now: Timestamp, id: SlotId, connection: ConnectionId, event: Event) -> Option<PeerEvent> {
-        let slot = self.slots.get_mut(&id)?;
-        let listener = slot.listener;
-        let mut peer = slot.peers.get(&connection).copied();
-        if let Event::Connected {
-            remote,
-            is_incoming: true,
-            ..
-        } = &event
-            && peer.is_none()
-        {
-            self.last_number += 1;
-            let new = PeerId(self.last_number);
-            slot.peers.insert(connection, new);
-            let line = Line::Connection(connection);
-            let url = match slot.way(remote.path) {
-                Some(way) => PeerUrl::Given(format!("play+p2p://{}", way.remote_id)),
-                None => PeerUrl::From(remote.path),
-            };
-            self.peers.insert(new, Peer { slot: id, url, line });
-            peer = Some(new);
-            if slot.is_closing {
-                // It got in while the listener was saying its goodbyes.
-                self.contained(id, |slot| {
-                    slot.endpoint.close(now, connection, "the listener is closed")
-                });
-            }
-        }
-        // A connection that ended before it was made is none that the game knows.
-        let peer = peer?;
-        if matches!(event, Event::Disconnected { .. }) {
-            self.peers.remove(&peer);
-            if let Some(slot) = self.slots.get_mut(&id) {
-                slot.peers.remove(&connection);
-            }
-        }
-        Some(PeerEvent { peer, listener, event })
     }
 
     /// Opens a listener on these sockets, for a room or for the game.
@@ -475,89 +371,7 @@ impl Driver {
         self.sockets_version += 1;
     }
 
-    /// Returns the numbers of a peer, None if it has ended.
-    pub(crate) fn peer_stats(&self, id: PeerId) -> Option<PeerStats> {
-        let peer = self.peers.get(&id)?;
-        let connection = match peer.line {
-            Line::Connection(connection) => connection,
-            Line::Guest(guest) => return self.foreign_stats(peer.slot, guest),
-            Line::Member(room, order) => {
-                let (link, is_passed_on) = self.member_link(room, order)?;
-                let stats = self.peer_stats(link)?;
-                return Some(match is_passed_on {
-                    false => stats,
-                    true => PeerStats {
-                        transport: "host",
-                        ..stats
-                    },
-                });
-            }
-            Line::Waiting { .. } => return Some(PeerStats::default()),
-        };
-        let slot = self.slots.get(&peer.slot)?;
-        let path = slot.endpoint.connection_path(connection);
-        let way = path.and_then(|path| slot.way(path));
-        let route = way.as_ref().and_then(|way| way.is_direct);
-        Some(PeerStats {
-            connection: slot.endpoint.connection_stats(connection)?,
-            transport: path.map_or("", |path| slot.transport(path)),
-            address: match way {
-                Some(way) => way.address,
-                None => path.map_or_else(String::new, |path| path.remote.to_string()),
-            },
-            route: route.map(|is_direct| if is_direct { "direct" } else { "relayed" }),
-            is_encrypted: true,
-        })
-    }
-
-    /// Returns the URL of a peer, None if it has ended.
-    pub(crate) fn peer_url(&self, id: PeerId) -> Option<String> {
-        Some(match &self.peers.get(&id)?.url {
-            PeerUrl::Given(url) => url.clone(),
-            PeerUrl::From(path) => match path.remote {
-                Address::Ip(address) => format!("play://{address}"),
-                Address::Stream { remote, .. } => {
-                    format!("play+{}://{remote}", streams::name_of(*path).unwrap_or("tcp"))
-                }
-                Address::Tunnel { .. } => "play+p2p://".to_owned(),
-                Address::Virtual(number) => format!("local://{number}"),
-            },
-        })
-    }
-
-    /// Returns which listener a peer came in by.
-    pub(crate) fn peer_listener(&self, id: PeerId) -> Option<ListenerId> {
-        let slot = self.peers.get(&id)?.slot;
-        match self.slots.get(&slot) {
-            Some(slot) => slot.listener,
-            None => self.foreign.get(&slot)?.listener(),
-        }
-    }
-
-    /// Returns the numbers of a listener, None if it is closed.
-    pub(crate) fn listener_stats(&self, listener: ListenerId) -> Option<ListenerStats> {
-        let slot = self
-            .slots
-            .values()
-            .find(|slot| slot.listener == Some(listener) && !slot.is_closing);
-        let Some(slot) = slot else {
-            return self.foreign_listener_stats(listener);
-        };
-        Some(ListenerStats {
-            endpoint: slot.endpoint.stats(),
-            peers: slot.peers.len(),
-            sockets: slot.stats(),
-            streams: slot.streams().map_or(0, Streams::len),
-        })
-    }
-
-    /// Returns how many have come in by a listener and are still connected, whether or not the game has looked; None if it is closed.
-    pub(crate) fn players(&self, listener: ListenerId) -> Option<usize> {
-        let is_it = |slot: &&Slot| slot.listener == Some(listener) && !slot.is_closing;
-        Some(self.slots.values().find(is_it)?.endpoint.established().count())
-    }
-
-    /// Counts up with every change of what [`sockets`](Self::sockets) returns.
+    /// Counts up with every change of what [`watches`](Self::watches) returns.
     pub(crate) fn sockets_version(&self) -> u64 {
         self.sockets_version
     }
@@ -670,43 +484,6 @@ impl Driver {
             self.fail(peer, Reason::Internal, "a fault inside netplay, please report it");
         }
     }
-}
-
-/// What stopped a run of messages.
-struct Rest {
-    /// Something was taken, be it only what no peer is known for.
-    has_taken: bool,
-    /// An event that is no message; None: there are no more events, or as many as were wanted.
-    event: Option<(ConnectionId, Event)>,
-}
-
-/// Takes messages of one slot, at most this many, up to an event that is none. Together, because they come by the thousand:
-/// the slot is looked up and guarded once for all of them, and a peer once for a run of its own.
-fn take_messages(slot: &mut Slot, max: usize, out: &mut Vec<PeerEvent>) -> Rest {
-    let end = out.len().saturating_add(max);
-    let mut has_taken = false;
-    let mut last = None;
-    while out.len() < end
-        && let Some((connection, event)) = slot.endpoint.poll_event()
-    {
-        has_taken = true;
-        if !matches!(event, Event::Message { .. }) {
-            let event = Some((connection, event));
-            return Rest { has_taken, event };
-        }
-        let peer = match last {
-            Some((of, peer)) if of == connection => peer,
-            // A connection that ended before it was made is none that the game knows.
-            _ => match slot.peers.get(&connection) {
-                Some(peer) => *peer,
-                None => continue,
-            },
-        };
-        last = Some((connection, peer));
-        let listener = slot.listener;
-        out.push(PeerEvent { peer, listener, event });
-    }
-    Rest { has_taken, event: None }
 }
 
 #[cfg(test)]
