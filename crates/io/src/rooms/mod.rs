@@ -14,17 +14,18 @@
 //! one it is for; who sends more than `PASS_ON_QUEUE` ahead of that one is put out.
 
 pub mod code;
+mod links;
+mod passing;
 mod take;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use netplay_proto::room::{LinkId, News, Output, PassedOn, Room, Route, Topology};
+use netplay_proto::room::{LinkId, News, Output, Room, Route, Topology};
 use netplay_proto::{ConnectionId, Delivery, Event, Identity, Key, Kind, Message, Origin, Reason, Timestamp};
 
 use crate::driver::{Driver, Line, Peer, PeerUrl, SlotId};
-use crate::error::SendError;
 use crate::slot::Slot;
 use crate::types::{ListenerId, PeerEvent, PeerId};
 use crate::url::pin_fragment;
@@ -33,21 +34,8 @@ pub use code::{Code, MAX_APP_LEN};
 pub(crate) use work::Work;
 pub use work::{RoomOptions, Way};
 
-/// How many bytes may wait for a member that others have sent it by way of us.
-const PASS_ON_QUEUE: usize = 16 * 1024 * 1024;
-
-/// What a message that waits for the new host counts for beside its bytes, and how much may wait.
-const MESSAGE_COST: usize = 64;
-const HELD_BYTES: usize = 16 * 1024 * 1024;
-
-/// How much of it may be what others send each other: our own has room beside it.
-const HELD_FOR_OTHERS: usize = HELD_BYTES / 2;
-
 /// How long after a member has left, what it said by way of the host may still come.
 const GOING_TIME: Duration = Duration::from_millis(500);
-
-/// The room that passed-on messages need beside their data.
-pub(crate) const PASSED_ON_OVERHEAD: usize = 20;
 
 /// The channel of control messages; their kind keeps them apart from the game's.
 const CONTROL_CHANNEL: u8 = 255;
@@ -368,139 +356,10 @@ impl Driver {
         }
     }
 
-    /// Passes a message on from one member to another, as the host.
-    fn pass_on(&mut self, now: Timestamp, room: RoomId, link: LinkId, channel: u8, delivery: Delivery, data: &[u8]) {
-        let Some(state) = self.rooms.rooms.get_mut(&room) else {
-            return;
-        };
-        let Ok(passed) = PassedOn::parse(data) else {
-            return state.machine.handle_broken(now, link);
-        };
-        // One that has just gone, or a host that has just been followed: the sender will hear of it.
-        let to = passed.order;
-        let Some((from, way)) = state.machine.may_pass_on(link, to) else {
-            return;
-        };
-        let message = Message {
-            channel,
-            delivery,
-            kind: Kind::PASSED_ON,
-            data: PassedOn { order: from, ..passed }.emit().into(),
-        };
-        // What comes while others wait for the same way waits behind them.
-        let is_behind = state.held.iter().any(|(order, _)| *order == to);
-        let link = way.filter(|_| !is_behind);
-        let peer = link.and_then(|link| state.peers.get(&link)).copied();
-        let size = message.data.len() + MESSAGE_COST;
-        let is_too_much = match peer {
-            _ if delivery.is_lossy => false,
-            Some(peer) => self
-                .peer_stats(peer)
-                .is_some_and(|stats| stats.connection.queued_bytes > PASS_ON_QUEUE),
-            None => state.held_bytes + size > HELD_FOR_OTHERS,
-        };
-        if is_too_much {
-            // Not the one who cannot take it all goes, but the one who sends so much.
-            let detail = "it sent others more than they take";
-            self.with_machine(room, |machine| machine.expel(now, from, Reason::TooFast, detail));
-        } else if let Some(peer) = peer {
-            let _ = self.send_by_link(now, peer, message);
-        } else if !delivery.is_lossy
-            && let Some(state) = self.rooms.rooms.get_mut(&room)
-        {
-            state.held_bytes += size;
-            state.held.push((to, message));
-        }
-    }
-
-    fn send_by_link(&mut self, now: Timestamp, peer: PeerId, message: Message) -> Result<bool, SendError> {
-        match self.peers.get(&peer) {
-            Some(Peer {
-                slot,
-                line: Line::Connection(connection),
-                ..
-            }) => self.send_on(now, peer, *slot, *connection, message),
-            _ => Err(SendError::Closed),
-        }
-    }
-
-    /// Sends a message of the game to a member. Returns false if it is lossy and there is no way now.
-    pub(crate) fn send_to_member(
-        &mut self,
-        now: Timestamp,
-        (room, order): (RoomId, u32),
-        message: &Message,
-    ) -> Result<bool, SendError> {
-        let state = self.rooms.rooms.get_mut(&room).ok_or(SendError::Closed)?;
-        match state.machine.route(order) {
-            Route::Direct(link) => {
-                let peer = *state.peers.get(&link).ok_or(SendError::Closed)?;
-                self.send_by_link(now, peer, message.clone())
-            }
-            // It waited while we were the host, and we are no longer.
-            Route::PassedOn(_) if message.kind == Kind::PASSED_ON => Err(SendError::Closed),
-            Route::PassedOn(link) => {
-                let peer = *state.peers.get(&link).ok_or(SendError::Closed)?;
-                let limit = if message.delivery.is_lossy {
-                    netplay_proto::message::MAX_LOSSY_SIZE
-                } else {
-                    netplay_proto::message::MAX_RELIABLE_SIZE
-                };
-                let (size, limit) = (message.data.len(), limit - PASSED_ON_OVERHEAD);
-                if size > limit {
-                    return Err(SendError::TooLarge { size, limit });
-                }
-                let count = state
-                    .sequences
-                    .entry((order, message.channel, message.delivery))
-                    .or_default();
-                let sequence_id = *count;
-                *count += 1;
-                let passed = PassedOn {
-                    order,
-                    sequence_id,
-                    kind: message.kind,
-                    data: &message.data,
-                };
-                let message = Message {
-                    data: passed.emit().into(),
-                    kind: Kind::PASS_ON,
-                    ..*message
-                };
-                self.send_by_link(now, peer, message)
-            }
-            Route::Wait if message.delivery.is_lossy => Ok(false),
-            Route::Wait => {
-                state.held_bytes += message.data.len() + MESSAGE_COST;
-                if state.held_bytes > HELD_BYTES {
-                    let detail = "too much was sent to it while the host was replaced";
-                    state.machine.expel(now, order, Reason::TooSlow, detail);
-                    self.work_room(now, room);
-                    return Err(SendError::Closed);
-                }
-                state.held.push((order, message.clone()));
-                Ok(true)
-            }
-            // Its end is on the way to the game.
-            Route::None => Err(SendError::Closed),
-        }
-    }
-
     /// Puts a member out, as the host; anybody else stops to talk to it. False if it is none any more.
     pub(crate) fn expel(&mut self, now: Timestamp, room: RoomId, order: u32, reason: Reason, detail: &str) -> bool {
         self.with_machine(room, |machine| machine.expel(now, order, reason, detail));
         self.work_room(now, room)
-    }
-
-    /// Returns the link by which messages to a member go, and whether it is the host's.
-    pub(crate) fn member_link(&self, room: RoomId, order: u32) -> Option<(PeerId, bool)> {
-        let state = self.rooms.rooms.get(&room)?;
-        let (link, is_passed_on) = match state.machine.route(order) {
-            Route::Direct(link) => (link, false),
-            Route::PassedOn(link) => (link, true),
-            Route::Wait | Route::None => return None,
-        };
-        Some((*state.peers.get(&link)?, is_passed_on))
     }
 
     /// Does what a room's machine wants. Returns true if it wanted something.
@@ -674,120 +533,6 @@ impl Driver {
         if is_end {
             self.close_room_slots(now, id);
         }
-    }
-
-    fn close_room_slots(&mut self, now: Timestamp, id: RoomId) {
-        let slots: Vec<SlotId> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.room.is_some_and(|(room, _)| room == id))
-            .map(|(slot, _)| *slot)
-            .collect();
-        for slot in slots {
-            self.close_slot(now, slot);
-        }
-    }
-
-    fn close_link(&mut self, now: Timestamp, room: RoomId, link: LinkId, reason: Reason) {
-        let Some(state) = self.rooms.rooms.get_mut(&room) else {
-            return;
-        };
-        let Some(peer) = state.peers.get(&link).copied() else {
-            state.cancelled.insert(link);
-            return;
-        };
-        if reason == Reason::Goodbye {
-            self.close_peer(now, peer, "");
-        } else {
-            self.abort_peer(now, peer, reason, "");
-        }
-    }
-
-    /// Forgets a link that has ended, unless the game has not taken all that came by it.
-    fn forget_link(&mut self, room: RoomId, link: LinkId) {
-        let Some(state) = self.rooms.rooms.get_mut(&room) else {
-            return;
-        };
-        let is_ending = |told: &Told| matches!(told.news, News::Left { link: Some(other), .. } if other == link);
-        if state.news.iter().any(is_ending) {
-            return;
-        }
-        state.connected.remove(&link);
-        state.speakers.remove(&link);
-        state.host_links.remove(&link);
-        let Some(peer) = state.peers.remove(&link) else { return };
-        self.rooms.links.remove(&peer);
-        if let Some(Peer { slot, line, .. }) = self.peers.remove(&peer)
-            && let Line::Connection(connection) = line
-            && let Some(slot) = self.slots.get_mut(&slot)
-        {
-            slot.peers.remove(&connection);
-        }
-    }
-
-    /// Takes in that a call of a room's was begun, as this peer; closes it if nobody wants it any more.
-    pub(crate) fn room_dialed(&mut self, now: Timestamp, room: RoomId, link: LinkId, peer: PeerId) {
-        let state = self
-            .rooms
-            .rooms
-            .get_mut(&room)
-            .filter(|state| !state.machine.is_closed());
-        let is_wanted = match state {
-            Some(state) => {
-                state.peers.insert(link, peer);
-                self.rooms.links.insert(peer, (room, link));
-                !state.cancelled.remove(&link)
-            }
-            None => false,
-        };
-        if !is_wanted {
-            self.close_peer(now, peer, "");
-        }
-    }
-
-    /// Returns with what a room's links are made.
-    pub(crate) fn room_means(&self, room: RoomId) -> Option<Means> {
-        Some(self.rooms.rooms.get(&room)?.means.clone())
-    }
-
-    /// Returns with what to open a door that is wanted, and whether the room has never been open.
-    fn wanted_door(&self, room: RoomId) -> Option<(Means, bool)> {
-        let state = self.rooms.rooms.get(&room)?;
-        let is_wanted = state.is_door_wanted && state.door.is_none();
-        is_wanted.then(|| (state.means.clone(), !state.machine.is_open()))
-    }
-
-    fn door_opened(&mut self, now: Timestamp, room: RoomId, door: ListenerId) {
-        match self.rooms.rooms.get_mut(&room) {
-            Some(state) if state.is_door_wanted && state.door.is_none() => {
-                state.door = Some(door);
-                state.machine.handle_door_open();
-                self.work_room(now, room);
-            }
-            _ => {
-                self.close_listener(now, door);
-            }
-        }
-    }
-
-    fn door_failed(&mut self, now: Timestamp, room: RoomId, reason: Reason, detail: &str) {
-        self.with_machine(room, |machine| machine.handle_door_failed(reason, detail));
-        self.work_room(now, room);
-    }
-
-    /// Ends a link that no endpoint can speak for; false if the peer is none.
-    pub(crate) fn fail_link(&mut self, peer: PeerId, reason: Reason, detail: &str) -> bool {
-        let Some((room, link)) = self.rooms.links.get(&peer).copied() else {
-            return false;
-        };
-        self.rooms.broken.push_back((room, link, reason, detail.to_owned()));
-        true
-    }
-
-    /// Takes in that a call could not even begin.
-    fn room_not_dialed(&mut self, now: Timestamp, room: RoomId, link: LinkId, detail: &str) {
-        self.with_machine(room, |machine| machine.handle_gone(now, link, Reason::NoAnswer, detail));
-        self.work_room(now, room);
     }
 
     /// Ends a room that never began.
