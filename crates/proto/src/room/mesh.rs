@@ -34,18 +34,7 @@ impl Room {
             Topology::Mesh => Some(now + DIRECT_TIME + Duration::from_secs(2)),
         };
         let key = entry.key;
-        let member = Member {
-            key,
-            name: entry.name,
-            contact: entry.contact,
-            link: None,
-            is_joined: false,
-            is_leaving: false,
-            is_over: false,
-            join_at,
-            dial_until: None,
-        };
-        self.members.insert(order, member);
+        self.members.insert(order, Member::new(entry, join_at));
         if is_ours_to_dial {
             self.dial(now, order);
         }
@@ -111,18 +100,7 @@ impl Room {
                 // We are not alone any more.
                 self.go_on_alone();
             }
-            let member = Member {
-                key,
-                name: entry.name,
-                contact: entry.contact,
-                link: None,
-                is_joined: false,
-                is_leaving: false,
-                is_over: false,
-                join_at: None,
-                dial_until: None,
-            };
-            self.members.insert(order, member);
+            self.members.insert(order, Member::new(entry, None));
             self.send(link, &Control::Admit);
             self.attach(now, link, order);
             self.broadcast();

@@ -133,6 +133,23 @@ struct Member {
     dial_until: Option<Timestamp>,
 }
 
+impl Member {
+    /// Makes the one that a roster or a newcomer's knock names.
+    fn new(entry: Entry, join_at: Option<Timestamp>) -> Self {
+        Self {
+            key: entry.key,
+            name: entry.name,
+            contact: entry.contact,
+            link: None,
+            is_joined: false,
+            is_leaving: false,
+            is_over: false,
+            join_at,
+            dial_until: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Link {
     /// Ours, to the door.
