@@ -42,8 +42,9 @@ use crate::roaming::Roaming;
 use crate::rtt::RttEstimator;
 use crate::session::Session;
 use crate::stats::ConnectionStats;
+use crate::text::printable;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, MessageChunk, PacketHeader, Part, printable};
+use crate::wire::{Chunk, MessageChunk, PacketHeader, Part};
 
 /// How long a close waits for reliable messages to be acknowledged.
 const FLUSH_TIME: Duration = Duration::from_secs(2);

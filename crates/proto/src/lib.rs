@@ -12,6 +12,7 @@
 //! | [`message`] | what a game sends, and the event it becomes on the other side |
 //! | [`reason`] | why a connection ended |
 //! | [`stats`] | numbers to look at |
+//! | [`text`] | words made fit to be shown, or to be sent |
 //! | [`time`], [`address`] | a moment in microseconds; where a datagram came from |
 //! | [`value`] | how deep and how large a plain value is, before anything is made of it |
 //! | [`compact`] | numbers of a known range in as few bits as it needs |
@@ -68,6 +69,7 @@ pub mod room;
 mod rtt;
 mod session;
 pub mod stats;
+pub mod text;
 pub mod time;
 pub mod value;
 pub mod wire;

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netplay_io::{Event as IoEvent, Kind, ListenerId, Origin, PeerEvent, PeerId, Reason, RoomChange, RoomEvent};
+use netplay_proto::text::printable;
 use pyo3::prelude::*;
 
 use crate::data::{Unreadable, to_object};
 use crate::event::{Body, Event, Game, Room};
 use crate::game::game_object;
 use crate::open::Open;
-use crate::peer::{Peer, State, printable};
+use crate::peer::{Peer, State};
 
 /// Where a network's events become Python objects.
 pub(crate) struct Inbox {

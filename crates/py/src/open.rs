@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netplay_io::lan::Scope;
 use netplay_io::{ListenerId, MAX_DETAIL_LEN, Message, PeerId, Reason, SendError, Target};
+use netplay_proto::text::cut;
 use netplay_proto::value::Bounds;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::listener::Listener;
-use crate::peer::{Peer, truncated};
+use crate::peer::Peer;
 
 /// What is done in Python: how objects become bytes and bytes objects, where it is more than copying, and asking.
 pub(crate) struct Codec {
@@ -153,7 +154,7 @@ impl Open {
             return; // of what it had sent before, more is being read
         }
         self.bad_data.fetch_add(1, Relaxed);
-        let detail = truncated(detail, MAX_DETAIL_LEN);
+        let detail = cut(detail, MAX_DETAIL_LEN);
         py.detach(|| self.io.abort_peer(peer, Reason::BadData, detail));
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use netplay_io::{Key, ListenerId, PeerId, PeerStats, Seat};
+use netplay_proto::text::{cut, printable};
 use netplay_proto::value::measure;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -408,7 +409,7 @@ impl Peer {
         py.detach(|| {
             self.open
                 .io
-                .close_peer(self.io_id, truncated(reason, netplay_io::MAX_DETAIL_LEN))
+                .close_peer(self.io_id, cut(reason, netplay_io::MAX_DETAIL_LEN))
         });
     }
 
@@ -466,28 +467,4 @@ impl Peer {
 /// Writes a key as hexadecimal digits.
 pub(crate) fn hex(key: &Key) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Returns the remote side's words with every control character replaced: a NUL makes pygame's fonts raise, an escape
-/// sequence recolours a terminal, and a new line forges a line of a chat.
-pub(crate) fn printable(words: &str) -> String {
-    words
-        .chars()
-        .map(|letter| {
-            if letter.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                letter
-            }
-        })
-        .collect()
-}
-
-/// Returns the text cut off after at most `limit` bytes, between two characters.
-pub(crate) fn truncated(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    &text[..end]
 }

@@ -13,8 +13,9 @@ use crate::message::{Event, MAX_RELIABLE_SIZE, MIN_MESSAGE_SIZE, Origin, RemoteS
 use crate::noise::NotAuthentic;
 use crate::outbox::Outbox;
 use crate::reason::Reason;
+use crate::text::printable;
 use crate::time::Timestamp;
-use crate::wire::{COOKIE_LEN, Chunk, Datagram, Introduction, PROTOCOL_VERSION, Seat, SeatClaim, printable};
+use crate::wire::{COOKIE_LEN, Chunk, Datagram, Introduction, PROTOCOL_VERSION, Seat, SeatClaim};
 
 /// What a handshake with a wrong password costs its host beside its own, in handshakes: who guesses has few guesses.
 const WRONG_PASSWORD_COST: u32 = 8;

@@ -8,8 +8,8 @@ use super::door::SEEKING_TIME_OF_HOST;
 use super::wire::{Control, MAX_MEMBERS};
 use super::{Link, LinkId, News, Output, Room, Stage, is_silence};
 use crate::reason::Reason;
+use crate::text::printable;
 use crate::time::Timestamp;
-use crate::wire::reader::printable;
 
 /// How long after a direct link has broken the host passes on: it has most probably lost the same member.
 const BROKEN_TIME: Duration = Duration::from_secs(10);

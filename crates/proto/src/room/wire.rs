@@ -18,8 +18,9 @@
 use crate::config::{Key, MAX_DETAIL_LEN, MAX_NAME_LEN};
 use crate::message::Kind;
 use crate::reason::Reason;
+use crate::text::printable;
 use crate::wire::ParseError;
-use crate::wire::reader::{Reader, printable, put_short_text, put_varint};
+use crate::wire::reader::{Reader, put_short_text, put_varint};
 
 /// The most members that a room can have.
 pub const MAX_MEMBERS: usize = 64;

@@ -1,7 +1,8 @@
 //! What each side says of itself inside the encrypted part of the handshake.
 
-use super::reader::{ParseError, Reader, printable, put_short_text, put_varint};
+use super::reader::{ParseError, Reader, put_short_text, put_varint};
 use crate::config::MAX_NAME_LEN;
+use crate::text::printable;
 
 /// Names a connection to those who come back to it. Not a secret: who comes back proves its key.
 pub type Seat = [u8; 16];

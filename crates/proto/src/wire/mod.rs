@@ -17,7 +17,6 @@ pub use reader::ParseError;
 
 pub(crate) use chunk::emit_ack;
 pub(crate) use parity::{add as add_to_sum, emit_parity, parity_len};
-pub(crate) use reader::printable;
 
 /// The largest datagram we send, in bytes of UDP payload. Every path on the internet is expected to carry it.
 pub const MAX_DATAGRAM: usize = 1200;

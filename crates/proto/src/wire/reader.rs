@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::cut;
+
 /// Why bytes could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
@@ -139,23 +141,6 @@ pub(crate) fn put_short_text(out: &mut Vec<u8>, text: &str, limit: usize) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Returns the text for one line: control characters become U+FFFD.
-pub(crate) fn printable(text: &str) -> String {
-    let chars = text.chars();
-    chars
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
-}
-
-/// Returns the longest start of the text that has at most `limit` bytes and whole characters.
-pub(crate) fn cut(text: &str, limit: usize) -> &str {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,12 +158,5 @@ mod tests {
                 assert_eq!(Reader::new(&bytes).varint(), Ok(value));
             }
         }
-    }
-
-    #[test]
-    fn text_is_cut_between_characters() {
-        assert_eq!(cut("añb", 2), "a");
-        assert_eq!(cut("añb", 3), "añ");
-        assert_eq!(cut("", 3), "");
     }
 }
