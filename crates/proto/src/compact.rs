@@ -133,7 +133,10 @@ impl Steps {
         let is_fine = step > 0.0 && min < max && farthest <= MAX_STEPS && count <= MAX_STEPS;
         let per_one = (1.0 / step).round();
         let first = min * per_one;
-        let is_whole = (per_one * step - 1.0).abs() < 1e-9 && first.fract() == 0.0 && first.abs() < MAX_STEPS;
+        let difference = (per_one * step - 1.0).abs();
+        // It adds up: at the farthest step it must still be none to speak of.
+        let is_per_one = difference < 1e-9 && difference * farthest < 1e-3;
+        let is_whole = is_per_one && first.fract() == 0.0 && first.abs() < MAX_STEPS;
         (is_fine && count >= 0.5).then(|| Self {
             min,
             max,
@@ -228,6 +231,14 @@ mod tests {
             assert!((reached(max).expect("in range") - max).abs() <= step / 2.0);
             let last = steps.value(steps.last);
             assert_eq!(reached(last), Some(last));
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_almost_a_tenth_is_none_where_there_are_many() {
+        let steps = Steps::new(0.0, 3_435_973_836_821.125, 0.099_999_999_916_326_49).expect("is one");
+        for number in [0, 1, 304_942_678_528, steps.last] {
+            assert_eq!(steps.number(steps.value(number)), Some(number));
         }
     }
 
