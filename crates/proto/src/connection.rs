@@ -213,7 +213,7 @@ impl Connection {
             pacer: Pacer::new(now, limits.send_rate),
             is_paced: false,
             outbox,
-            loss: PathLoss::default(),
+            loss: PathLoss::new(now + first_rtt),
             stats: ConnectionStats::default(),
             roaming: Roaming::default(),
             copies: Copies::new(limits.copies),
@@ -475,10 +475,11 @@ impl Connection {
         self.outbox = Outbox::new(0);
     }
 
-    /// Takes note that the remote side has let us in: silence counts from now.
+    /// Takes note that the remote side has let us in: silence counts from now, and so does the beginning of the path.
     pub(crate) fn handle_confirmed(&mut self, now: Timestamp) {
         self.last_heard = now;
         self.last_ping = now;
+        self.loss = PathLoss::new(now + self.rtt.smoothed());
     }
 
     /// Opens a packet: puts its chunks into `payload` and returns its number, None if it is not authentic or not new.
@@ -688,7 +689,7 @@ impl Connection {
             is_credit_due,
             ..
         } = self;
-        let lost = flight.detect_lost(now, &self.rtt, self.loss.is_lossy(), |carried| match carried {
+        let lost = flight.detect_lost(now, &self.rtt, self.loss.is_lossy(now), |carried| match carried {
             Carried::Unit(unit) => {
                 outbox.handle_lost(unit);
             }
@@ -700,12 +701,12 @@ impl Connection {
             }
             Carried::Ack(_) => (),
         });
-        self.handle_loss(lost);
+        self.handle_loss(now, lost);
     }
 
-    fn handle_loss(&mut self, lost: Lost) {
+    fn handle_loss(&mut self, now: Timestamp, lost: Lost) {
         self.stats.packets_lost += lost.packets;
-        self.loss.handle_lost(lost);
+        self.loss.handle_lost(now, lost);
         self.congestion.handle_lost(lost.packets);
         self.copies.handle_loss(&self.loss);
     }

@@ -86,8 +86,8 @@ impl Stage {
         }
     }
 
-    fn is_wanted(&self, loss: &PathLoss) -> bool {
-        loss.is_lossy() && loss.expected() >= self.min_loss
+    fn is_wanted(&self, now: Timestamp, loss: &PathLoss) -> bool {
+        loss.is_lossy(now) && loss.expected() >= self.min_loss
     }
 }
 
@@ -127,7 +127,7 @@ impl Copies {
 
     /// Takes note of a unit of this size that has just been sent.
     pub(crate) fn push(&mut self, now: Timestamp, unit: Unit, size: usize, loss: &PathLoss) {
-        if self.ratio <= 0.0 || !loss.is_lossy() {
+        if self.ratio <= 0.0 || !loss.is_lossy(now) {
             return;
         }
         self.allowance = (self.allowance + size as f64 * self.ratio).min(MAX_SAVED);
@@ -139,7 +139,7 @@ impl Copies {
         }
         self.count += 1;
         self.waiting[0].push_back((unit, now));
-        if self.schedule.sum.is_wanted(loss) {
+        if self.schedule.sum.is_wanted(now, loss) {
             if self.sums.len() == MAX_WAITING {
                 self.sums.pop_front();
             }
@@ -171,13 +171,13 @@ impl Copies {
                 && sent_at + stage.from <= now
             {
                 let mut is_needed = true;
-                if stage.is_wanted(loss) && self.allowance > 0.0 {
+                if stage.is_wanted(now, loss) && self.allowance > 0.0 {
                     let Some(bytes) = copy(&[unit]) else { return };
                     self.allowance -= bytes as f64;
                     is_needed = bytes > 0;
                 }
                 self.waiting[index].pop_front();
-                let next = (index + 1..MAX_STAGES).find(|&next| stages[next].is_wanted(loss));
+                let next = (index + 1..MAX_STAGES).find(|&next| stages[next].is_wanted(now, loss));
                 match next.filter(|_| is_needed) {
                     Some(next) => self.waiting[next].push_back((unit, sent_at)),
                     None => self.count -= 1,
@@ -201,7 +201,7 @@ impl Copies {
                     count += 1;
                 }
             }
-            if stage.is_wanted(loss) && self.allowance > 0.0 {
+            if stage.is_wanted(now, loss) && self.allowance > 0.0 {
                 let Some(bytes) = copy(&units[..count]) else { return };
                 self.allowance -= bytes as f64;
             }
@@ -227,13 +227,14 @@ mod tests {
 
     /// A path that has lost every so many packets for long, this many in a row.
     fn path(every: u64, in_a_row: u64) -> PathLoss {
-        let mut loss = PathLoss::default();
+        let mut loss = PathLoss::new(Timestamp::ZERO);
         for _ in 0..1000 {
             loss.handle_arrived((every - 1) * in_a_row, 0);
-            loss.handle_lost(Lost {
+            let lost = Lost {
                 packets: in_a_row,
                 following: in_a_row - 1,
-            });
+            };
+            loss.handle_lost(Timestamp::ZERO, lost);
         }
         loss
     }

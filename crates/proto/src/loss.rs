@@ -3,6 +3,10 @@
 //! Told of packets that arrived and of packets that were lost, in the order in which that becomes known. It must not know what
 //! anybody does about it.
 
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
 /// The most packets counted at once; more say nothing new.
 const MAX_AT_ONCE: u64 = 1024;
 
@@ -31,11 +35,22 @@ const BURSTY: f64 = 0.3;
 /// … and when that is this many times what chance alone would do.
 const BURSTY_TIMES: f64 = 2.0;
 
-/// After this many packets without a loss a path is clean again.
+/// After this many packets without a loss a path is clean again …
 const QUIET: u64 = 500;
 
-/// A new path is taken for lossy for this many packets, about a second of a game: its first loss should not wait either.
+/// … or after this time, which is a little more for a game at 60 Hz, unless it has lost more than [`SLIGHT`] of late.
+const QUIET_TIME: Duration = Duration::from_secs(10);
+
+/// What a path may have lost of late and yet be clean after a while: more than one loss comes to. A slow game has few packets in any
+/// time, so time alone says little of a path that loses one in twenty.
+const SLIGHT: f64 = 0.01;
+
+/// A new path is taken for lossy for this many packets, about a second of a game: its first loss should not wait either …
 const UNKNOWN: u64 = 60;
+
+/// … or for this time and a round trip, until what was said in it is acknowledged: where less is said, less is known then, but it
+/// is not a beginning any more.
+const UNKNOWN_TIME: Duration = Duration::from_secs(1);
 
 /// Estimates of what a path loses.
 #[derive(Clone, Debug)]
@@ -50,6 +65,8 @@ pub(crate) struct PathLoss {
     followed: u64,
     /// Packets that arrived since the last loss.
     quiet: u64,
+    /// When a path that has lost little of late is clean again.
+    quiet_until: Timestamp,
 }
 
 /// Packets found lost.
@@ -60,8 +77,9 @@ pub(crate) struct Lost {
     pub(crate) following: u64,
 }
 
-impl Default for PathLoss {
-    fn default() -> Self {
+impl PathLoss {
+    /// Begins with a path of which nothing can be known before this, when the first acknowledgement may come.
+    pub(crate) fn new(begins_at: Timestamp) -> Self {
         Self {
             recent: 0.0,
             lasting: PRIOR_LOSS,
@@ -69,11 +87,10 @@ impl Default for PathLoss {
             following: 0.0,
             followed: BURST_PRIOR,
             quiet: QUIET - UNKNOWN,
+            quiet_until: begins_at + UNKNOWN_TIME,
         }
     }
-}
 
-impl PathLoss {
     /// Returns the share lost of late, 0.0–1.0.
     pub(crate) fn recent(&self) -> f64 {
         self.recent
@@ -85,8 +102,8 @@ impl PathLoss {
     }
 
     /// Returns true while the path shows loss, or nothing is known of it yet.
-    pub(crate) fn is_lossy(&self) -> bool {
-        self.quiet < QUIET
+    pub(crate) fn is_lossy(&self, now: Timestamp) -> bool {
+        self.quiet < QUIET && (now < self.quiet_until || self.recent > SLIGHT)
     }
 
     /// Returns true if packets are lost in a row more often than chance would have it.
@@ -109,9 +126,10 @@ impl PathLoss {
     }
 
     /// Takes note of lost packets.
-    pub(crate) fn handle_lost(&mut self, lost: Lost) {
+    pub(crate) fn handle_lost(&mut self, now: Timestamp, lost: Lost) {
         if lost.packets > 0 {
             self.quiet = 0;
+            self.quiet_until = now + QUIET_TIME;
         }
         for _ in 0..lost.packets.min(MAX_AT_ONCE) {
             self.recent += (1.0 - self.recent) * RECENT_WEIGHT;
@@ -134,24 +152,24 @@ impl PathLoss {
 mod tests {
     use super::*;
 
-    fn lose(loss: &mut PathLoss, packets: u64) {
-        loss.handle_lost(Lost {
-            packets,
-            following: packets.saturating_sub(1),
-        });
+    const NOW: Timestamp = Timestamp::ZERO;
+
+    fn lose(loss: &mut PathLoss, now: Timestamp, packets: u64) {
+        let following = packets.saturating_sub(1);
+        loss.handle_lost(now, Lost { packets, following });
     }
 
     #[test]
     fn the_estimate_follows_the_path_and_takes_back_what_was_only_late() {
-        let mut loss = PathLoss::default();
+        let mut loss = PathLoss::new(NOW);
         for _ in 0..100 {
-            lose(&mut loss, 1);
+            lose(&mut loss, NOW, 1);
             loss.handle_arrived(9, 0);
         }
         assert!((0.07..0.13).contains(&loss.recent()), "{}", loss.recent());
         assert!((0.07..0.13).contains(&loss.expected()), "{}", loss.expected());
         let before = loss.clone();
-        lose(&mut loss, 1);
+        lose(&mut loss, NOW, 1);
         loss.handle_arrived(1, 1);
         assert!((loss.recent() - before.recent()).abs() < 1e-9);
         for _ in 0..10 {
@@ -162,24 +180,40 @@ mod tests {
 
     #[test]
     fn a_clean_path_is_lossy_from_its_first_loss_until_it_has_been_quiet_for_long() {
-        let mut loss = PathLoss::default();
-        assert!(loss.is_lossy(), "nothing is known of the path yet");
+        let mut loss = PathLoss::new(NOW);
+        assert!(loss.is_lossy(NOW), "nothing is known of the path yet");
         loss.handle_arrived(UNKNOWN, 0);
-        assert!(!loss.is_lossy());
-        lose(&mut loss, 1);
-        assert!(loss.is_lossy() && loss.expected() < 0.05);
+        assert!(!loss.is_lossy(NOW));
+        lose(&mut loss, NOW, 1);
+        assert!(loss.is_lossy(NOW) && loss.expected() < 0.05);
         loss.handle_arrived(QUIET, 0);
-        assert!(!loss.is_lossy());
+        assert!(!loss.is_lossy(NOW));
+    }
+
+    #[test]
+    fn a_slow_game_finds_a_path_clean_as_soon_and_a_lossy_one_lossy() {
+        let at = |seconds: u64| NOW + Duration::from_secs(seconds);
+        let mut loss = PathLoss::new(NOW);
+        assert!(loss.is_lossy(NOW) && !loss.is_lossy(at(1)));
+        lose(&mut loss, at(5), 1);
+        loss.handle_arrived(9, 0);
+        assert!(loss.is_lossy(at(14)) && !loss.is_lossy(at(15)), "{}", loss.recent());
+        // Another before that one is forgotten: so it is with this path.
+        lose(&mut loss, at(30), 1);
+        loss.handle_arrived(30, 0);
+        assert!(loss.is_lossy(at(60)), "{}", loss.recent());
+        loss.handle_arrived(128, 0);
+        assert!(!loss.is_lossy(at(188)));
     }
 
     #[test]
     fn bursts_are_told_from_chance_and_expected_between_them() {
-        let (mut bursts, mut chance) = (PathLoss::default(), PathLoss::default());
+        let (mut bursts, mut chance) = (PathLoss::new(NOW), PathLoss::new(NOW));
         for _ in 0..20 {
-            lose(&mut bursts, 3);
+            lose(&mut bursts, NOW, 3);
             bursts.handle_arrived(57, 0);
             for _ in 0..3 {
-                lose(&mut chance, 1);
+                lose(&mut chance, NOW, 1);
                 chance.handle_arrived(19, 0);
             }
         }

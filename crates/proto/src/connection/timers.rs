@@ -154,7 +154,7 @@ impl Connection {
                 // Whatever else was under way is asked for by its own means.
                 self.is_ping_due |= !has_something;
                 let lost = self.flight.give_up_lazy(now, &self.rtt);
-                self.handle_loss(lost);
+                self.handle_loss(now, lost);
             }
             Timer::KeepAlive => {
                 self.last_ping = now;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use netplay_netsim::{Conditions, Loss};
-use netplay_proto::{Delivery, Event};
+use netplay_proto::{Delivery, Event, Limits};
 
-use crate::world::{End, World, seeds};
+use crate::world::{End, World, seeds, terms};
 use crate::{MS, SECOND, TICK};
 
 /// Half a minute of a game in both directions on four channels, then everything must have arrived.
@@ -52,6 +52,78 @@ fn a_clean_path_sends_nothing_twice_and_delivers_after_one_lag() {
     assert_eq!((world.stats(end).packets_lost, world.stats(other).packets_lost), (0, 0));
     let rtt = world.stats(end).rtt;
     assert!((100 * MS..130 * MS).contains(&rtt), "{rtt:?}");
+}
+
+/// A game in turns, a message a second, of so many. Returns how many copies there were, and how long the latest message took.
+fn turns(world: &mut World, end: End, count: u32) -> (u64, Duration) {
+    let (copied, told) = (world.stats(end).copied, world.log.len());
+    world.play(count * SECOND, SECOND, |world, tick| {
+        world.send(end, 1, Delivery::RELIABLE, vec![tick as u8; 100]);
+    });
+    world.run_until_delivered(SECOND);
+    let delays = world.log[told..].iter().filter_map(|heard| heard.delay);
+    (world.stats(end).copied - copied, delays.max().unwrap_or_default())
+}
+
+#[test]
+fn a_clean_path_carries_no_copies() {
+    let play = |copies| {
+        let limits = Limits {
+            copies,
+            ..Limits::default()
+        };
+        let mut world = World::new(Conditions::lag(30 * MS));
+        let server = world.listen_with(terms(), limits.clone());
+        let client = world.caller_with(limits);
+        let (end, _) = world.connect(client, server);
+        let before = world.traffic().1;
+        let copied = [turns(&mut world, end, 2).0, turns(&mut world, end, 48).0];
+        (copied, world.traffic().1 - before)
+    };
+    let (copied, bytes) = play(Limits::default().copies);
+    assert!(copied[0] > 0, "nothing is known of the path yet");
+    assert_eq!(copied[1], 0, "of 48 messages");
+    let (_, bare) = play(0.0);
+    eprintln!("a message a second, no loss: {bytes} bytes, {bare} without copies");
+    assert!(bytes * 10 <= bare * 11);
+}
+
+#[test]
+fn one_loss_is_forgotten_as_soon_in_a_slow_game() {
+    let lossless = Conditions::lag(30 * MS);
+    let mut world = World::new(lossless.clone());
+    let (server, client) = (world.listen(), world.caller());
+    let (end, _) = world.connect(client, server);
+    turns(&mut world, end, 20);
+    world.network.set_conditions(Conditions {
+        loss: Loss::Independent(1.0),
+        ..lossless.clone()
+    });
+    world.send(end, 1, Delivery::RELIABLE, "lost");
+    world.run_for(MS);
+    world.network.set_conditions(lossless);
+    let copied = [turns(&mut world, end, 11).0, turns(&mut world, end, 49).0];
+    assert!(copied[0] >= 10 && copied[1] == 0, "{copied:?}");
+}
+
+#[test]
+fn a_slow_game_has_its_copies_on_a_lossy_path() {
+    for seed in seeds(5) {
+        let mut world = World::with_seed(Conditions::lag(30 * MS), seed);
+        let (server, client) = (world.listen(), world.caller());
+        let (end, _) = world.connect(client, server);
+        world.network.set_conditions(Conditions {
+            loss: Loss::Independent(0.05),
+            ..Conditions::lag(30 * MS)
+        });
+        turns(&mut world, end, 200);
+        let (copied, latest) = turns(&mut world, end, 300);
+        eprintln!("a message a second, 5 %: {copied} copies of 300, the latest after {latest:?}");
+        assert!(
+            copied >= 540,
+            "{copied} copies of 300 messages, two of each while it is known to be lossy"
+        );
+    }
 }
 
 #[test]
