@@ -38,6 +38,7 @@ use crate::pacer::Pacer;
 use crate::rates::Rates;
 use crate::reason::Reason;
 use crate::replay::ReplayWindow;
+use crate::rhythm::Rhythm;
 use crate::roaming::Roaming;
 use crate::rtt::RttEstimator;
 use crate::session::Session;
@@ -133,6 +134,8 @@ pub(crate) struct Connection {
     lost_since: Option<Timestamp>,
     last_heard: Timestamp,
     last_ping: Timestamp,
+    /// How the remote side is heard; None where it knows from where we speak, whatever routers do.
+    rhythm: Option<Rhythm>,
     is_ping_due: bool,
     is_credit_due: bool,
     probes_due: u8,
@@ -201,6 +204,7 @@ impl Connection {
             lost_since: None,
             last_heard: now,
             last_ping: now,
+            rhythm: (is_client && !path.remote.is_opened()).then(|| Rhythm::new(now)),
             // The server's first packet tells the client that it is in.
             is_ping_due: !is_client,
             is_credit_due: false,
@@ -565,6 +569,9 @@ impl Connection {
             self.start_afresh(now);
         }
         self.last_heard = now;
+        if let Some(rhythm) = &mut self.rhythm {
+            rhythm.handle_heard(now);
+        }
     }
 
     /// The path is back after a silence: what was under way is gone, and what was measured meanwhile says nothing.

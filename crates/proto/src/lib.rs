@@ -31,6 +31,7 @@
 //! | `loss`, `copies` | what the path loses, and what is sent once more because of it |
 //! | `recent` | what arrived last, to make what did not from the sum of several |
 //! | `roaming` | whether the remote side has moved to another path |
+//! | `rhythm` | whether a stream of packets that was heard has stopped |
 
 mod acks;
 pub mod address;
@@ -64,6 +65,7 @@ mod rates;
 pub mod reason;
 mod recent;
 mod replay;
+mod rhythm;
 mod roaming;
 pub mod room;
 mod rtt;

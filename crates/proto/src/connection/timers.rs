@@ -6,6 +6,7 @@ use crate::inbox::Inbox;
 use crate::message::Event;
 use crate::outbox::Allowed;
 use crate::reason::Reason;
+use crate::rhythm::Rhythm;
 use crate::time::Timestamp;
 
 /// When to do something of one's own accord.
@@ -21,7 +22,7 @@ enum Timer {
     Copies,
     /// When to send what had to wait for the rate that the game allows.
     Pace,
-    /// When to ask whether the remote side is there.
+    /// When to ask whether the remote side is there, and let it know where we are.
     KeepAlive,
     /// When to tell the game that nothing is heard, and later to give up.
     Silence,
@@ -92,7 +93,9 @@ impl Connection {
                 Some(self.pacer.free_at())
             }
             Timer::KeepAlive if self.state == State::Open && self.flight.is_empty() => {
-                Some(self.last_heard.max(self.last_ping) + self.keep_alive).filter(|&due| self.is_searching(due))
+                let missed_at = self.rhythm.as_ref().and_then(Rhythm::missed_at);
+                let due = Timestamp::first([Some(self.last_heard.max(self.last_ping) + self.keep_alive), missed_at]);
+                due.filter(|&due| self.is_searching(due))
             }
             Timer::Silence if self.state == State::Open => Some(match self.lost_since {
                 None => {
@@ -159,6 +162,9 @@ impl Connection {
             Timer::KeepAlive => {
                 self.last_ping = now;
                 self.is_ping_due = true;
+                if let Some(rhythm) = &mut self.rhythm {
+                    rhythm.handle_missed(now);
+                }
             }
             Timer::Silence if self.lost_since.is_none() => {
                 let reason = if self.cut_since.is_some() {

@@ -219,6 +219,66 @@ fn a_client_that_changes_its_address_keeps_its_connection() {
     );
 }
 
+/// The server talks at this tick and the client only listens, until its router gives it another address. Returns the longest
+/// gap at the client after that.
+fn gap_of_a_listener(lag: Duration, tick: Duration, delivery: Delivery, phase: u32) -> Duration {
+    let mut world = World::new(Conditions::lag(lag));
+    let (server, client) = (world.listen(), world.caller());
+    let (end, other) = world.connect(client, server);
+    let talk = |world: &mut World, tick: u64| {
+        world.send(other, 1, delivery, vec![tick as u8; 100]);
+    };
+    world.play(4 * SECOND, tick, talk);
+    world.run_for(tick * phase / 5);
+    world.move_to(end.side, 500);
+    let moved_at = world.now;
+    world.play(5 * SECOND, tick, talk);
+    assert_eq!(world.told(end).len() + world.told(other).len(), 2, "{}", world.story());
+    let heard = world.log.iter().filter(|h| h.end == end && h.at >= moved_at);
+    let (mut gap, mut last) = (Duration::ZERO, moved_at);
+    for heard in heard {
+        gap = gap.max(heard.at - last);
+        last = heard.at;
+    }
+    gap
+}
+
+#[test]
+fn who_only_listens_is_followed_in_two_round_trips_and_four_ticks() {
+    for lag in [5, 30, 100] {
+        for tick in [TICK, 33 * MS, 50 * MS, 100 * MS, 200 * MS] {
+            for delivery in [Delivery::LOSSY, Delivery::RELIABLE] {
+                let gaps: Vec<_> = (0..5)
+                    .map(|phase| gap_of_a_listener(lag * MS, tick, delivery, phase))
+                    .collect();
+                let bound = 4 * lag * MS + 4 * tick + 10 * MS;
+                assert!(
+                    gaps.iter().all(|&gap| gap <= bound),
+                    "{lag} ms, {tick:?}, {delivery:?}: {gaps:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn who_listened_to_a_stream_that_has_ended_asks_once() {
+    let (mut world, end, other) = connected();
+    world.play(4 * SECOND, 50 * MS, |world, tick| {
+        world.send(other, 1, Delivery::LOSSY, vec![tick as u8; 100]);
+    });
+    world.run_for(100 * MS);
+    let mut sent = world.stats(end).packets_sent;
+    let mut counts = Vec::new();
+    for _ in 0..10 {
+        world.run_for(SECOND);
+        counts.push(world.stats(end).packets_sent - sent);
+        sent += counts.last().unwrap();
+    }
+    // With that it is a connection like any other: a ping a second.
+    assert!(counts.iter().all(|&count| count <= 1), "{counts:?}");
+}
+
 #[test]
 fn a_client_that_moves_to_a_slower_path_is_followed() {
     let (mut world, end, other) = connected();
