@@ -277,15 +277,20 @@ impl Endpoint {
         if matches!(event, Event::Disconnected { .. }) {
             self.seats.remove(&id);
         }
-        if let Some(size) = taken
+        let is_life = matches!(event, Event::Resumed { is_restarted: true, .. });
+        if (taken.is_some() || is_life)
             && let Some(index) = self.index(id)
             && let Some(Slot {
                 stage: Stage::Open(connection),
                 ..
             }) = &mut self.slots[index]
-            && connection.handle_taken(size)
         {
-            self.make_ready(index);
+            if is_life {
+                connection.handle_life_taken();
+            }
+            if taken.is_some_and(|size| connection.handle_taken(size)) {
+                self.make_ready(index);
+            }
         }
         (id, event)
     }
@@ -318,7 +323,7 @@ impl Endpoint {
             Stage::Open(connection) => {
                 let result = connection.send(now, message, &mut self.inbox);
                 if !connection.is_open() {
-                    self.forget_established(id);
+                    self.handle_ended(index);
                 }
                 self.make_ready(index);
                 result
@@ -460,7 +465,7 @@ impl Endpoint {
             self.stats.too_fast += u64::from(connection.take_excess());
             let (is_open, is_answered) = (connection.is_open(), connection.is_answered(now));
             if !is_open {
-                self.forget_established(id);
+                self.handle_ended(index);
             } else if is_answered && !self.recalls.is_empty() {
                 self.end_search(id);
             }
@@ -547,7 +552,7 @@ impl Endpoint {
                 connection.handle_timeout(now, &mut self.inbox);
                 let (is_open, recall) = (connection.is_open(), connection.take_recall());
                 if !is_open {
-                    self.forget_established(id);
+                    self.handle_ended(index);
                 } else if let Some(recall) = recall {
                     self.call_again(now, index, recall);
                 }

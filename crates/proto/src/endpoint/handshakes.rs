@@ -119,7 +119,7 @@ impl Endpoint {
             }
         } else {
             old.connection.lose(Reason::Restarted, &mut self.inbox);
-            connection.owe(&old.connection);
+            connection.owe(&mut old.connection);
             connection.set_restarts(old.connection.stats().restarts + 1);
             self.push_connected(slot, remote, connection.path(), Origin::Restarted);
         }
