@@ -44,7 +44,7 @@ use crate::session::Session;
 use crate::stats::ConnectionStats;
 use crate::text::printable;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, MessageChunk, PacketHeader, Part};
+use crate::wire::{Chunk, MessageChunk, PacketHeader};
 
 /// How long a close waits for reliable messages to be acknowledged.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -412,6 +412,7 @@ impl Connection {
             copied: self.outbox.copied,
             queued_bytes: self.outbox.queued_bytes(),
             lossy_dropped: self.stats.lossy_dropped + self.outbox.lossy_dropped(),
+            lossy_unfinished: self.intake.given_up(),
             keys_renewed: self.stats.keys_renewed + self.session.renewals(),
             ..self.stats.clone()
         }
@@ -643,12 +644,7 @@ impl Connection {
     ) -> Result<(), Violation> {
         let (stats, id, rates) = (&mut self.stats, self.id, &mut self.rates);
         let is_lossy = message.delivery.is_lossy;
-        // What is lossy comes once. What is reliable may come again for netplay's own reasons, and counts when it is delivered.
-        if is_lossy && let Some(rates) = rates {
-            let is_first = matches!(message.part, Part::Whole | Part::Fragment { index: 0, .. });
-            rates.handle(now, u64::from(is_first), message.data.len());
-        }
-        self.intake.handle(message, |delivered| {
+        let is_first = self.intake.handle(message, |delivered| {
             if let Some(rates) = rates {
                 let size = delivered.data.len();
                 if !is_lossy {
@@ -662,6 +658,10 @@ impl Connection {
             stats.messages_received += 1;
             stats.lossy_dropped += inbox.push_message(id, delivered);
         })?;
+        // What is lossy comes once. What is reliable may come again for netplay's own reasons, and counts when it is delivered.
+        if is_lossy && let Some(rates) = rates {
+            rates.handle(now, u64::from(is_first), message.data.len());
+        }
         if let Some(detail) = self.rates.as_ref().and_then(|rates| rates.excess()) {
             self.was_too_fast = true;
             self.abort(now, Reason::TooFast, &detail, inbox);

@@ -33,6 +33,9 @@ pub struct ConnectionStats {
     pub messages_received: u64,
     /// Lossy messages dropped by us because a queue was full, sending or receiving.
     pub lossy_dropped: u64,
+    /// Lossy messages given up unfinished: some of their fragments came, and before the others did, a newer message was whole or
+    /// too many were unfinished.
+    pub lossy_unfinished: u64,
     /// Lossy messages dropped because the remote side sent more than it may, see [`IncomingRate`](crate::IncomingRate).
     pub over_rate: u64,
     /// Packets with our connection id that did not authenticate or had arrived before.
