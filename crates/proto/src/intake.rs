@@ -179,7 +179,7 @@ impl Intake {
         parity: &Parity<'_>,
         deliver: impl FnMut(Delivered),
     ) -> Result<(), Violation> {
-        let mut buffer = Vec::new();
+        let mut buffer = [0; Parity::MAX_LEN];
         match self.recent.missing(parity, &mut buffer) {
             Some(chunk) => self.handle(&chunk, deliver).map(|_| ()),
             None => Ok(()),
