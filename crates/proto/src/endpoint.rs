@@ -478,9 +478,7 @@ impl Endpoint {
     // ---- Datagrams out ----
 
     fn push_outgoing(&mut self, path: Path, bytes: Vec<u8>) {
-        if self.outgoing.len() < MAX_OUTGOING {
-            self.outgoing.push_back((path, bytes));
-        }
+        push_bounded(&mut self.outgoing, &mut self.stats, path, bytes);
     }
 
     fn next_datagram(&mut self, now: Timestamp) -> Option<Path> {
@@ -566,12 +564,8 @@ impl Endpoint {
         let Some(slot) = &mut self.slots[index] else { return };
         match &mut slot.stage {
             Stage::Calling(call) | Stage::Confirming(call, ..) => {
-                let outgoing = &mut self.outgoing;
-                call.poll_datagrams(now, |path, bytes| {
-                    if outgoing.len() < MAX_OUTGOING {
-                        outgoing.push_back((path, bytes));
-                    }
-                });
+                let (outgoing, stats) = (&mut self.outgoing, &mut self.stats);
+                call.poll_datagrams(now, |path, bytes| push_bounded(outgoing, stats, path, bytes));
                 let public_id = slot.recall.map_or(slot.id, |(id, _)| id);
                 while let Some(transport) = call.poll_dial(now) {
                     self.dials.push_back((public_id, transport));
@@ -755,6 +749,14 @@ impl Endpoint {
         let mut seed = [0; 32];
         self.random.fill_bytes(&mut seed);
         seed
+    }
+}
+
+fn push_bounded(outgoing: &mut VecDeque<(Path, Vec<u8>)>, stats: &mut EndpointStats, path: Path, bytes: Vec<u8>) {
+    if outgoing.len() < MAX_OUTGOING {
+        outgoing.push_back((path, bytes));
+    } else {
+        stats.handshakes_dropped += 1;
     }
 }
 

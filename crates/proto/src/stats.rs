@@ -57,6 +57,10 @@ pub struct EndpointStats {
     pub refused: u64,
     /// Handshakes not answered because their host has begun too many, see [`HandshakeRate`](crate::HandshakeRate).
     pub handshakes_limited: u64,
+    /// Handshakes given up unfinished because newer ones needed their place.
+    pub handshakes_displaced: u64,
+    /// Datagrams of handshakes not sent because too many waited already.
+    pub handshakes_dropped: u64,
     /// Handshakes refused and connections closed because of a ban.
     pub banned: u64,
     /// Connections closed because the remote side broke the rules.

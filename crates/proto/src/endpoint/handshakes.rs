@@ -223,6 +223,7 @@ impl Endpoint {
         if let Some(oldest) = self.door.begin(id, hello.path.remote)
             && let Some(oldest) = self.index(oldest)
         {
+            self.stats.handshakes_displaced += 1;
             self.remove(oldest);
         }
         self.answers.insert(key, index);

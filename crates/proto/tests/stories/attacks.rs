@@ -274,6 +274,7 @@ fn one_stranger_with_one_address_does_not_keep_others_out() {
     }
     let (_, reply) = ask(&mut victim, path_to(11), 5000);
     assert!(!reply.is_empty(), "an honest client is not answered");
+    assert_eq!(victim.endpoint.stats().handshakes_displaced, 1201 - 1024);
 }
 
 #[test]
