@@ -8,7 +8,7 @@ import enum
 import logging
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import pytest
@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 import netplay as net
 from conftest import Pair, only, wait_for, wait_until
-from netplay import NETWORK_DATA_IN, NETWORK_DISCONNECTED, Network, UnsupportedData, _kinds, _messages
+from netplay import (
+    NETWORK_CONNECTED,
+    NETWORK_DATA_IN,
+    NETWORK_DISCONNECTED,
+    Network,
+    UnsupportedData,
+    _kinds,
+    _messages,
+)
 
 try:
     import pygame
@@ -72,6 +80,20 @@ class Position:
     x: Annotated[float, net.Float(0, 800, step=0.1)]
     y: Annotated[float, net.Float(0, 800, step=0.1)]
     angle: Annotated[float, net.Angle()]
+
+
+@net.message
+@dataclasses.dataclass
+class Watched:
+    """Counts how often it is read."""
+
+    number: int
+    reads: ClassVar[int] = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "number":
+            Watched.reads += 1
+        return object.__getattribute__(self, name)
 
 
 @net.message
@@ -156,6 +178,24 @@ def test_a_message_arrives_as_what_it_was(udp_pair: Pair, value: Any) -> None:
     assert type(event.data) is type(value)
     assert (event.data, event.channel) == (value, 3)
     assert only(wait_for(udp_pair.client, NETWORK_DATA_IN)).data == {"inside": [value, (value,)]}
+
+
+def test_what_goes_to_many_is_encoded_once(networks: Callable[[], Network]) -> None:
+    server = networks()
+    listener = server.listen("play://127.0.0.1:0")
+    clients = [networks() for _ in range(3)]
+    for client in clients:
+        client.connect(listener.url)
+    wait_for(server, NETWORK_CONNECTED, 3)
+    message = Watched(7)
+    before = Watched.reads
+    assert listener.peers[0].send(message)
+    of_one = Watched.reads - before
+    assert of_one > 0
+    assert server.send(message) == 3
+    assert Watched.reads - before == 2 * of_one
+    for client in clients:
+        assert wait_for(client, NETWORK_DATA_IN)[0].data == message
 
 
 def test_a_match_takes_it_apart_and_a_handler_is_found_by_type(udp_pair: Pair) -> None:

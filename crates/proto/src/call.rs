@@ -34,11 +34,11 @@ const TRIES_PER_COOKIE: u32 = 8;
 /// After this many unanswered tries, a stream is taken for one that is open in name only: it loses nothing by itself.
 const TRIES_PER_STREAM: u32 = 4;
 
-/// The round trip of a handshake is believed up to this: what took longer was lost and asked for again.
+/// The round trip of a handshake is believed below this: what took longer may have been lost and asked for again.
 pub(crate) const MAX_FIRST_RTT: Duration = Duration::from_millis(300);
 
-/// The round trip to begin with where the handshake could not measure it.
-pub(crate) const FIRST_RTT_GUESS: Duration = Duration::from_millis(100);
+/// The round trip to begin with where the handshake could not measure it (RFC 9002 §6.2.2).
+pub(crate) const FIRST_RTT_GUESS: Duration = Duration::from_millis(333);
 
 /// How many paths a call may try.
 const MAX_PATHS: usize = 16;
@@ -409,15 +409,19 @@ impl Call {
         if self.proof.is_some_and(|(_, known)| known == Some(*cookie)) {
             return;
         }
-        self.measure(now, path);
+        // A second cookie says that the path is longer than our patience: from here on, what is answered may be any of our tries.
+        let is_first = self.proof.is_none();
+        if is_first {
+            self.measure(now, path);
+        }
         // One who forges cookies must not make us ask without a pause.
-        self.next_try = if self.proof.is_none() {
+        self.next_try = if is_first {
             now
         } else {
             self.next_try.min(self.sent_at + FIRST_RETRY).max(now)
         };
         self.proof = Some((path, Some(*cookie)));
-        self.tries = 0;
+        self.tries = u32::from(!is_first);
     }
 
     /// Takes in the server's half of the handshake.

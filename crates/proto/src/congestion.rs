@@ -6,8 +6,9 @@
 //! a game says may be more than its path carries.
 //!
 //! ```text
-//!  Startup ── the rate grows no more, or packets queue ──► Steady ◄──► Probing: ten seconds without a pause in which the
-//!  the window doubles                                                  queue has run empty: half the window for a round trip
+//!  Startup ── the rate grows no more, or packets queue ──► Steady ◄──► Probing: half the window for a round trip, so that the
+//!  the window doubles                                                  queue runs empty; after ten seconds in which it did
+//!                                                                      not, or when the path seems to have become longer
 //! ```
 
 use std::time::Duration;
@@ -52,6 +53,13 @@ const STARTUP_LOSS: f64 = 0.02;
 /// A rate sample is believed for this many round trips.
 const RATE_ROUNDS: usize = 10;
 
+/// After this many rounds in a row in which every packet took much longer than the path's own time the path is probed: either
+/// the queue runs empty, or it is no queue of ours and the path has become longer …
+const CONGESTED_ROUNDS: u32 = 3;
+
+/// … but not again before this time is over.
+const PROBE_AGAIN: Duration = Duration::from_secs(4);
+
 /// How long the path may be full before its queue is let run empty, so that the least round trip is that of the path (BBR's ProbeRTT).
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
@@ -68,11 +76,25 @@ pub(crate) struct CongestionController {
     least_in_round: Duration,
     /// In the last round every packet took much longer than the path's own time: what we say queues, however little it is.
     is_congested: bool,
+    /// Rounds in a row like that.
+    congested_rounds: u32,
     /// None once startup is over.
     startup: Option<Startup>,
     /// When the queue has last had a chance to run empty.
     last_slack: Timestamp,
-    probe_end: Option<Timestamp>,
+    probe: Option<Probe>,
+    /// When the last probe ended.
+    probed_at: Option<Timestamp>,
+}
+
+/// A time in which the queue runs empty.
+#[derive(Debug)]
+struct Probe {
+    began: Timestamp,
+    end: Timestamp,
+    /// The least round trip of what was sent in it.
+    least: Duration,
+    is_for_length: bool,
 }
 
 #[derive(Debug, Default)]
@@ -91,9 +113,11 @@ impl CongestionController {
             lost_in_round: 0,
             least_in_round: Duration::MAX,
             is_congested: false,
+            congested_rounds: 0,
             startup: Some(Startup::default()),
             last_slack: now,
-            probe_end: None,
+            probe: None,
+            probed_at: None,
         }
     }
 
@@ -124,10 +148,13 @@ impl CongestionController {
         self.lost_in_round += packets;
     }
 
-    /// Takes in what an acknowledgement told.
-    pub(crate) fn handle_ack(&mut self, now: Timestamp, outcome: &AckOutcome, rtt: &RttEstimator) {
-        if outcome.rtt_sample.is_some() {
+    /// Takes in what an acknowledgement told. Returns the least round trip there is now, if the path has become longer.
+    pub(crate) fn handle_ack(&mut self, now: Timestamp, outcome: &AckOutcome, rtt: &RttEstimator) -> Option<Duration> {
+        if let Some(sample) = outcome.rtt_sample {
             self.least_in_round = self.least_in_round.min(rtt.latest_of_path());
+            if let Some(probe) = self.probe.as_mut().filter(|probe| now - probe.began >= sample) {
+                probe.least = probe.least.min(rtt.latest_of_path());
+            }
         }
         let is_app_limited = outcome.rate.is_none_or(|sample| sample.is_app_limited) && !self.is_congested;
         if is_app_limited {
@@ -143,13 +170,14 @@ impl CongestionController {
             self.round_end = now + rtt.smoothed().max(Duration::from_millis(1));
             self.end_round(is_app_limited, rtt);
         }
-        self.probe(now, rtt);
+        let longer = self.probe(now, rtt);
         let target = self.target(outcome, is_app_limited, rtt);
         // The window follows its target at the pace of acknowledgements, so that one wild sample does not make a burst.
         let step = outcome.acked_bytes;
         self.window = target
             .clamp(self.window.saturating_sub(step), self.window + step)
             .clamp(MIN_WINDOW, MAX_WINDOW);
+        longer
     }
 
     fn target(&self, outcome: &AckOutcome, is_app_limited: bool, rtt: &RttEstimator) -> usize {
@@ -160,7 +188,7 @@ impl CongestionController {
         }
         let (rate, reserve) = (self.rate(), self.reserve());
         let path = rate * rtt.min().as_secs_f64();
-        if self.probe_end.is_some() {
+        if self.probe.is_some() {
             return (path / 2.0) as usize;
         }
         if !is_app_limited && queue_time.as_secs_f64() * rate < reserve / 4.0 {
@@ -177,6 +205,11 @@ impl CongestionController {
         let queue_time = rtt.smoothed().saturating_sub(rtt.min());
         if self.least_in_round < Duration::MAX {
             self.is_congested = self.least_in_round > rtt.min() * 3 / 2 + Duration::from_millis(20);
+            self.congested_rounds = if self.is_congested {
+                self.congested_rounds + 1
+            } else {
+                0
+            };
             self.least_in_round = Duration::MAX;
         }
         let is_app_limited = is_app_limited && !self.is_congested;
@@ -207,18 +240,29 @@ impl CongestionController {
         }
     }
 
-    /// Begins and ends to let the queue run empty.
-    fn probe(&mut self, now: Timestamp, rtt: &RttEstimator) {
-        match self.probe_end {
-            Some(end) if now >= end => {
-                self.probe_end = None;
-                self.last_slack = now;
-            }
-            None if self.startup.is_none() && now - self.last_slack > PROBE_AFTER => {
-                self.probe_end = Some(now + rtt.smoothed() + rtt.smoothed() / 2);
-            }
-            _ => (),
+    /// Begins and ends to let the queue run empty. Returns the least round trip there is now, if it did not become less for it.
+    fn probe(&mut self, now: Timestamp, rtt: &RttEstimator) -> Option<Duration> {
+        if let Some(probe) = self.probe.take_if(|probe| now >= probe.end) {
+            self.last_slack = now;
+            self.probed_at = Some(now);
+            self.congested_rounds = 0;
+            let is_longer = probe.is_for_length && probe.least < Duration::MAX && probe.least > rtt.min();
+            return is_longer.then_some(probe.least);
         }
+        let is_full = now - self.last_slack > PROBE_AFTER;
+        let may_ask = self.probed_at.is_none_or(|at| now - at >= PROBE_AGAIN);
+        let is_for_length = self.congested_rounds >= CONGESTED_ROUNDS && may_ask;
+        if self.startup.is_none() && self.probe.is_none() && (is_full || is_for_length) {
+            // Half a round trip more than it takes to hear of it.
+            let rounds = if is_for_length { 4 } else { 3 };
+            self.probe = Some(Probe {
+                began: now,
+                end: now + rtt.smoothed() * rounds / 2,
+                least: Duration::MAX,
+                is_for_length,
+            });
+        }
+        None
     }
 
     fn reserve(&self) -> f64 {

@@ -695,7 +695,9 @@ impl Connection {
         self.loss.handle_arrived(outcome.acked_packets, outcome.late_packets);
         if outcome.acked_packets > 0 {
             self.unanswered_since = None;
-            self.congestion.handle_ack(now, &outcome, &self.rtt);
+            if let Some(longer) = self.congestion.handle_ack(now, &outcome, &self.rtt) {
+                self.rtt.set_min(now, longer);
+            }
         }
         self.detect_lost(now);
         Ok(())

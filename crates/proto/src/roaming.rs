@@ -1,10 +1,15 @@
-//! Whether the remote side has moved to another path. RFC 9000 §8.2 and §9, without its limits on amplification: a check
-//! has 32 bytes and answers an authentic packet, which has 24 or more.
+//! Whether the remote side has moved to another path. RFC 9000 §8.2 and §9, with another limit on amplification: a path that
+//! is not proven gets the answer to each check, which is as long, and one check of ours in a round trip.
+
+use std::time::Duration;
 
 use crate::address::Path;
 use crate::rtt::RttEstimator;
 use crate::time::Timestamp;
 use crate::wire::Chunk;
+
+/// Nobody is asked more often than this, however short the round trip is.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
 /// The checks of one connection, ours and the remote side's.
 #[derive(Debug, Default)]
@@ -26,14 +31,15 @@ impl Roaming {
     /// Takes note that the newest packet came by another path. Somebody who only copies packets cannot answer there.
     /// `token` must be random.
     pub(crate) fn consider(&mut self, now: Timestamp, path: Path, token: u64, rtt: &RttEstimator) {
+        let has_just_asked = |candidate: &Candidate| now - candidate.asked_at < rtt.smoothed().max(BETWEEN_CHECKS);
         match &mut self.candidate {
+            // By whatever path: who names others' addresses makes us send them no more than it sends itself.
+            Some(candidate) if has_just_asked(candidate) => (),
             // Asked again with the same token: the new path may be slower than what we know of the old one, and the answer to
             // the first check is as good as the answer to the last.
             Some(candidate) if candidate.path == path => {
-                if now - candidate.asked_at >= rtt.smoothed() {
-                    candidate.asked_at = now;
-                    candidate.is_check_due = true;
-                }
+                candidate.asked_at = now;
+                candidate.is_check_due = true;
             }
             _ => {
                 self.candidate = Some(Candidate {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::call::MAX_FIRST_RTT;
 use crate::time::Timestamp;
 
 /// The smallest step in which timers are trusted (RFC 9002 §6.1.2).
@@ -26,6 +27,8 @@ pub(crate) struct RttEstimator {
     /// The least of this period and of the one before, so that the minimum is never forgotten at once.
     min: [Duration; 2],
     min_period_end: Timestamp,
+    /// The handshake could not measure it: what stands here must not be taken for the least there is.
+    is_guess: bool,
 }
 
 impl RttEstimator {
@@ -38,11 +41,19 @@ impl RttEstimator {
             deviation: first / 2,
             min: [first; 2],
             min_period_end: now + MIN_LIFETIME,
+            is_guess: first >= MAX_FIRST_RTT,
         }
     }
 
     /// Takes in one sample: the time from sending to its acknowledgement, and how long the remote side says it held it back.
     pub(crate) fn update(&mut self, now: Timestamp, sample: Duration, ack_delay: Duration) {
+        if self.is_guess {
+            *self = Self {
+                is_guess: false,
+                ..Self::new(now, sample)
+            };
+            return;
+        }
         if now >= self.min_period_end {
             self.min = [self.min[1], sample];
             self.min_period_end = now + MIN_LIFETIME;
@@ -56,6 +67,12 @@ impl RttEstimator {
         let difference = self.smoothed.abs_diff(adjusted);
         self.deviation = (self.deviation * 3 + difference) / 4;
         self.smoothed = (self.smoothed * 7 + adjusted) / 8;
+    }
+
+    /// Takes in that the path has become longer.
+    pub(crate) fn set_min(&mut self, now: Timestamp, min: Duration) {
+        self.min = [min; 2];
+        self.min_period_end = now + MIN_LIFETIME;
     }
 
     /// Returns the smoothed round trip.

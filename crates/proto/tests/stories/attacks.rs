@@ -277,6 +277,31 @@ fn one_stranger_with_one_address_does_not_keep_others_out() {
     assert_eq!(victim.endpoint.stats().handshakes_displaced, 1201 - 1024);
 }
 
+/// It says that it has moved, to addresses that are others', and asks for an answer there in each packet.
+#[test]
+fn forged_senders_are_sent_no_more_than_was_spent() {
+    let mut victim = Victim::server(terms());
+    let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
+    let mut payload = Vec::new();
+    Chunk::PathCheck(7).emit(&mut payload);
+    let (mut spent, mut got) = (0, 0);
+    for number in 0..1000 {
+        let packet = rogue.packet(&payload);
+        spent += packet.len();
+        let from = path_to(1000 + number % 3);
+        let before = victim.to.len();
+        let said = victim.hear(from, [&packet[..]]);
+        let sent = victim.to[before..].iter().zip(&said);
+        got += sent
+            .filter(|(to, _)| **to == from)
+            .map(|(_, bytes)| bytes.len())
+            .sum::<usize>();
+        victim.now += MS;
+    }
+    // Beside the answers, a check every 20 ms.
+    assert!(got <= spent + spent / 10, "{got} bytes for {spent}");
+}
+
 #[test]
 fn lossy_messages_that_were_dropped_leave_nothing_behind() {
     let mut victim = Victim::server(terms());

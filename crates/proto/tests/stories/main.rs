@@ -15,6 +15,7 @@ mod delivery;
 mod doors;
 mod hostile;
 mod losses;
+mod paths;
 mod properties;
 mod rates;
 mod refusals;

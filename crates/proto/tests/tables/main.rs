@@ -44,6 +44,7 @@ const SNAPSHOTS: usize = 2;
 const DOWNLOADS: usize = 3;
 const CROWDS: usize = 4;
 const SHARES: usize = 5;
+const LENGTHS: usize = 6;
 
 fn number(table: usize, row: &str, head: &str) -> f64 {
     TABLES[table].number(row, head)
@@ -121,5 +122,14 @@ fn what_a_link_cannot_carry_is_dropped_before_it_is_late() {
 fn two_connections_share_a_link() {
     for row in ["64 KiB queue", "256 KiB queue", "64 KiB queue, 2 % loss"] {
         assert!(number(SHARES, row, "worst") <= 2.0);
+    }
+}
+
+#[test]
+fn a_long_path_is_late_by_its_length_only() {
+    for row in ["5 ms one way", "100 ms one way", "150 ms one way", "250 ms one way"] {
+        assert!(number(LENGTHS, row, "p99 ms") <= 20.0);
+        assert!(number(LENGTHS, row, "snapshots p99 ms") <= 20.0);
+        assert!(number(LENGTHS, row, "% of snapshots") >= 99.0);
     }
 }

@@ -103,6 +103,7 @@ pub(crate) fn tables(plan: &Plan) -> Vec<Table> {
         downloads(plan),
         crowds(plan),
         shares(plan),
+        lengths(plan),
     ]
 }
 
@@ -303,6 +304,38 @@ fn shares(plan: &Plan) -> Table {
     Table {
         title: "Two connections on one link of 10 Mbit/s, the second two seconds later".to_owned(),
         heads: vec!["larger : smaller", "worst", "% of the link"],
+        rows: rows.into(),
+    }
+}
+
+/// What the length of a path changes, beside the lag itself: 5 % are lost, and of snapshots none.
+fn lengths(plan: &Plan) -> Table {
+    let rows = [5, 25, 100, 150, 250].map(|lag| {
+        let plan = Plan {
+            lag: Duration::from_millis(lag),
+            ..plan.clone()
+        };
+        let reliable = play(&plan, RELIABLE, Loss::Independent(0.05), Limits::default().copies);
+        let snapshots = play(&plan, SNAPSHOTS, Loss::None, Limits::default().copies);
+        let of_path = |delay: Duration| ms(delay) - lag as f64;
+        Row {
+            name: format!("{lag} ms one way"),
+            numbers: vec![
+                median(&reliable, |talked| of_path(percentile(&talked.delays, 0.5))),
+                median(&reliable, |talked| of_path(percentile(&talked.delays, 0.99))),
+                most(&reliable, |talked| of_path(percentile(&talked.delays, 1.0))),
+                median(&snapshots, |talked| of_path(percentile(&talked.delays, 0.99))),
+                median(&snapshots, |talked| {
+                    100.0 * talked.delays.len() as f64 / talked.sent as f64
+                }),
+            ],
+        }
+    });
+    Table {
+        title:
+            "Paths of other lengths, and how much later than the lag: 64 B, reliable, at 5 %; 1 KiB snapshots at 0 %"
+                .to_owned(),
+        heads: vec!["p50 ms", "p99 ms", "worst max", "snapshots p99 ms", "% of snapshots"],
         rows: rows.into(),
     }
 }
