@@ -55,6 +55,7 @@ class _PeerStats(TypedDict):
     recovered: int
     messages_received: int
     lossy_dropped: int
+    lossy_unfinished: int
     over_rate: int
     bad_packets: int
     bad_messages: int

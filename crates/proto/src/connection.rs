@@ -45,7 +45,7 @@ use crate::session::Session;
 use crate::stats::ConnectionStats;
 use crate::text::printable;
 use crate::time::Timestamp;
-use crate::wire::{Chunk, MessageChunk, PacketHeader, Part};
+use crate::wire::{Chunk, MessageChunk, PacketHeader};
 
 /// How long a close waits for reliable messages to be acknowledged.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -74,6 +74,9 @@ const SEARCH_TIME: Duration = Duration::from_secs(30);
 
 /// How much may wait for the game of one who has forgotten it and begins anew: each new life has the first credit again.
 const MAX_WAITING: u64 = 2 * crate::credit::BASE_CREDIT;
+
+/// How many new lives of a client may wait for the game to hear of them.
+const MAX_LIVES_WAITING: u32 = 16;
 
 /// With this many packets remembered no more messages are sent, and with twice as many the remote side is one that acknowledges
 /// nothing.
@@ -155,8 +158,10 @@ pub(crate) struct Connection {
     copies: Copies,
     carried: Vec<Carried>,
     has_violated: bool,
-    /// None if the remote side may send as fast as it can.
+    /// None if the remote side may send as fast as it can. It stays the same one however often it begins anew.
     rates: Option<Box<Rates>>,
+    /// How often the remote side has begun anew without the game having taken note of it.
+    lives_waiting: u32,
     was_too_fast: bool,
     is_client: bool,
     /// When the stream that carried us ended; until there is another path, nothing is sent.
@@ -224,6 +229,7 @@ impl Connection {
             carried: Vec::new(),
             has_violated: false,
             rates: Rates::new(limits.incoming, limits.lost_after + limits.grace.min(LONGEST_OUTAGE)).map(Box::new),
+            lives_waiting: 0,
             was_too_fast: false,
             is_client,
             cut_since: None,
@@ -246,6 +252,7 @@ impl Connection {
         self.intake = old.intake;
         self.is_credit_due = true;
         self.rates = old.rates;
+        self.lives_waiting = old.lives_waiting;
         self.stats = ConnectionStats {
             packets_sent: self.stats.packets_sent + old.stats.packets_sent,
             packets_received: self.stats.packets_received + old.stats.packets_received,
@@ -266,18 +273,26 @@ impl Connection {
     pub(crate) fn inherit_unheard(&mut self, now: Timestamp, mut old: Self) -> Timestamp {
         self.inherit_outbox(now, &mut old);
         self.outbox.take_unheard(now, &old.outbox);
-        self.intake.owe(&old.intake);
+        self.owe(&mut old);
+        self.lives_waiting = old.lives_waiting + 1;
         old.last_heard
     }
 
-    /// Takes note of what the remote side has left for the game to take, before it forgot us.
-    pub(crate) fn owe(&mut self, old: &Self) {
+    /// Takes note of what the remote side has left for the game to take before it forgot us, and of what it has sent lately.
+    pub(crate) fn owe(&mut self, old: &mut Self) {
         self.intake.owe(&old.intake);
+        self.rates = old.rates.take();
     }
 
-    /// Returns true if so much of what the remote side has sent waits for the game that it cannot begin anew.
+    /// Returns true if so much of what the remote side has sent, or so many of its lives, wait for the game that it cannot begin
+    /// anew.
     pub(crate) fn has_full_inbox(&self) -> bool {
-        self.intake.waiting() > MAX_WAITING
+        self.intake.waiting() > MAX_WAITING || self.lives_waiting >= MAX_LIVES_WAITING
+    }
+
+    /// Takes note that the game has heard of a new life of the remote side.
+    pub(crate) fn handle_life_taken(&mut self) {
+        self.lives_waiting = self.lives_waiting.saturating_sub(1);
     }
 
     fn inherit_outbox(&mut self, now: Timestamp, old: &mut Self) {
@@ -370,6 +385,14 @@ impl Connection {
         matches!(self.state, State::Open | State::Flushing { .. })
     }
 
+    /// Returns why this side says goodbye, if it does.
+    pub(crate) fn goodbye(&self) -> Option<(Reason, &str)> {
+        match &self.state {
+            State::Closing { reason, detail, .. } => Some((*reason, detail)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_gone(&self) -> bool {
         self.state == State::Gone
     }
@@ -393,6 +416,7 @@ impl Connection {
             copied: self.outbox.copied,
             queued_bytes: self.outbox.queued_bytes(),
             lossy_dropped: self.stats.lossy_dropped + self.outbox.lossy_dropped(),
+            lossy_unfinished: self.intake.given_up(),
             keys_renewed: self.stats.keys_renewed + self.session.renewals(),
             ..self.stats.clone()
         }
@@ -628,12 +652,7 @@ impl Connection {
     ) -> Result<(), Violation> {
         let (stats, id, rates) = (&mut self.stats, self.id, &mut self.rates);
         let is_lossy = message.delivery.is_lossy;
-        // What is lossy comes once. What is reliable may come again for netplay's own reasons, and counts when it is delivered.
-        if is_lossy && let Some(rates) = rates {
-            let is_first = matches!(message.part, Part::Whole | Part::Fragment { index: 0, .. });
-            rates.handle(now, u64::from(is_first), message.data.len());
-        }
-        self.intake.handle(message, |delivered| {
+        let is_first = self.intake.handle(message, |delivered| {
             if let Some(rates) = rates {
                 let size = delivered.data.len();
                 if !is_lossy {
@@ -647,6 +666,10 @@ impl Connection {
             stats.messages_received += 1;
             stats.lossy_dropped += inbox.push_message(id, delivered);
         })?;
+        // What is lossy comes once. What is reliable may come again for netplay's own reasons, and counts when it is delivered.
+        if is_lossy && let Some(rates) = rates {
+            rates.handle(now, u64::from(is_first), message.data.len());
+        }
         if let Some(detail) = self.rates.as_ref().and_then(|rates| rates.excess()) {
             self.was_too_fast = true;
             self.abort(now, Reason::TooFast, &detail, inbox);

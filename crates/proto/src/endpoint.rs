@@ -277,15 +277,20 @@ impl Endpoint {
         if matches!(event, Event::Disconnected { .. }) {
             self.seats.remove(&id);
         }
-        if let Some(size) = taken
+        let is_life = matches!(event, Event::Resumed { is_restarted: true, .. });
+        if (taken.is_some() || is_life)
             && let Some(index) = self.index(id)
             && let Some(Slot {
                 stage: Stage::Open(connection),
                 ..
             }) = &mut self.slots[index]
-            && connection.handle_taken(size)
         {
-            self.make_ready(index);
+            if is_life {
+                connection.handle_life_taken();
+            }
+            if taken.is_some_and(|size| connection.handle_taken(size)) {
+                self.make_ready(index);
+            }
         }
         (id, event)
     }
@@ -318,7 +323,7 @@ impl Endpoint {
             Stage::Open(connection) => {
                 let result = connection.send(now, message, &mut self.inbox);
                 if !connection.is_open() {
-                    self.forget_established(id);
+                    self.handle_ended(index);
                 }
                 self.make_ready(index);
                 result
@@ -460,7 +465,7 @@ impl Endpoint {
             self.stats.too_fast += u64::from(connection.take_excess());
             let (is_open, is_answered) = (connection.is_open(), connection.is_answered(now));
             if !is_open {
-                self.forget_established(id);
+                self.handle_ended(index);
             } else if is_answered && !self.recalls.is_empty() {
                 self.end_search(id);
             }
@@ -473,9 +478,7 @@ impl Endpoint {
     // ---- Datagrams out ----
 
     fn push_outgoing(&mut self, path: Path, bytes: Vec<u8>) {
-        if self.outgoing.len() < MAX_OUTGOING {
-            self.outgoing.push_back((path, bytes));
-        }
+        push_bounded(&mut self.outgoing, &mut self.stats, path, bytes);
     }
 
     fn next_datagram(&mut self, now: Timestamp) -> Option<Path> {
@@ -547,7 +550,7 @@ impl Endpoint {
                 connection.handle_timeout(now, &mut self.inbox);
                 let (is_open, recall) = (connection.is_open(), connection.take_recall());
                 if !is_open {
-                    self.forget_established(id);
+                    self.handle_ended(index);
                 } else if let Some(recall) = recall {
                     self.call_again(now, index, recall);
                 }
@@ -561,12 +564,8 @@ impl Endpoint {
         let Some(slot) = &mut self.slots[index] else { return };
         match &mut slot.stage {
             Stage::Calling(call) | Stage::Confirming(call, ..) => {
-                let outgoing = &mut self.outgoing;
-                call.poll_datagrams(now, |path, bytes| {
-                    if outgoing.len() < MAX_OUTGOING {
-                        outgoing.push_back((path, bytes));
-                    }
-                });
+                let (outgoing, stats) = (&mut self.outgoing, &mut self.stats);
+                call.poll_datagrams(now, |path, bytes| push_bounded(outgoing, stats, path, bytes));
                 let public_id = slot.recall.map_or(slot.id, |(id, _)| id);
                 while let Some(transport) = call.poll_dial(now) {
                     self.dials.push_back((public_id, transport));
@@ -750,6 +749,14 @@ impl Endpoint {
         let mut seed = [0; 32];
         self.random.fill_bytes(&mut seed);
         seed
+    }
+}
+
+fn push_bounded(outgoing: &mut VecDeque<(Path, Vec<u8>)>, stats: &mut EndpointStats, path: Path, bytes: Vec<u8>) {
+    if outgoing.len() < MAX_OUTGOING {
+        outgoing.push_back((path, bytes));
+    } else {
+        stats.handshakes_dropped += 1;
     }
 }
 

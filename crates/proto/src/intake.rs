@@ -1,7 +1,8 @@
 //! Reliable and lossy messages on their way in: put together from fragments, put in order, delivered once.
 //!
 //! Knows lanes, sequence ids and credit; it must not know packets, time or the game. What a remote side can make us hold is
-//! bounded by the credit it was given, by two of the largest messages in fragments, and by [`LOSSY_PARTIAL`] for lossy ones.
+//! bounded by the credit it was given, by two of the largest messages in fragments, and by [`LOSSY_PARTIAL`] for lossy ones. An
+//! unfinished message costs what has arrived of it, and not what was said of its size: a fragment may be a single byte.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,9 +13,9 @@ use crate::lane::{LaneId, LaneMap};
 use crate::message::{Delivery, Kind};
 use crate::outbox::UNORDERED_SPAN;
 use crate::recent::Recent;
-use crate::wire::{FRAGMENT_SIZE, MessageChunk, Parity, Part, fragment_count};
+use crate::wire::{FRAGMENT_SIZE, MessageChunk, Parity, Part};
 
-/// Bytes of unfinished lossy messages kept; beyond that the oldest of the lane, then any, is given up.
+/// Bytes of unfinished lossy messages, as they will be when they are whole; beyond that the oldest is given up.
 const LOSSY_PARTIAL: usize = 512 << 10;
 
 /// The remote side broke the rules in a way that no loss, duplication or reordering can explain.
@@ -41,6 +42,8 @@ pub(crate) struct Intake {
     lossy_partial_bytes: usize,
     lossy_partials: BTreeSet<(u64, LaneId, u64)>,
     lossy_partials_made: u64,
+    /// Lossy messages given up unfinished.
+    given_up: u64,
     recent: Recent,
     /// Costs since the beginning: granted to the remote side, received from it, taken by the game.
     granted: u64,
@@ -73,12 +76,14 @@ enum Order {
     LossyUnordered,
 }
 
+/// A message of which some fragments have arrived.
 #[derive(Debug)]
 struct Partial {
     kind: Kind,
-    buffer: Vec<u8>,
-    arrived: Vec<u64>,
-    left: usize,
+    size: usize,
+    /// What has arrived without a gap, and the fragments behind the first gap.
+    beginning: Vec<u8>,
+    early: BTreeMap<usize, Box<[u8]>>,
     /// Lossy ones: when it was begun, in a count of such beginnings.
     made: u64,
 }
@@ -94,6 +99,7 @@ impl Intake {
             lossy_partial_bytes: 0,
             lossy_partials: BTreeSet::new(),
             lossy_partials_made: 0,
+            given_up: 0,
             recent: Recent::default(),
             granted: BASE_CREDIT,
             received: 0,
@@ -114,19 +120,21 @@ impl Intake {
         (self.debt + self.delivered).saturating_sub(self.taken)
     }
 
-    /// Takes in a message or fragment from a packet that counts for the first time; hands over what can be delivered.
+    /// Takes in a message or fragment from a packet that counts for the first time; hands over what can be delivered. Returns
+    /// true if it is a whole message, or the first that has come of one.
     pub(crate) fn handle(
         &mut self,
         chunk: &MessageChunk<'_>,
         mut deliver: impl FnMut(Delivered),
-    ) -> Result<(), Violation> {
+    ) -> Result<bool, Violation> {
+        let mut is_first = chunk.part == Part::Whole;
         let id = LaneId::new(chunk.channel, chunk.delivery);
         let lane = self.lanes.entry(id, || InLane {
             order: Order::new(chunk.delivery),
             partials: BTreeMap::new(),
         });
         if !lane.order.is_new(chunk.sequence_id)? {
-            return Ok(());
+            return Ok(is_first);
         }
         let data = match chunk.part {
             Part::Whole => {
@@ -139,13 +147,13 @@ impl Intake {
                 }
                 data
             }
-            Part::Fragment { size, index } => match self.handle_fragment(id, chunk, size, index)? {
+            Part::Fragment { size, index } => match self.handle_fragment(id, chunk, size, index, &mut is_first)? {
                 Some(data) => data,
-                None => return Ok(()),
+                None => return Ok(is_first),
             },
         };
         let Some(lane) = self.lanes.get_mut(id) else {
-            return Ok(());
+            return Ok(is_first);
         };
         lane.order
             .accept(chunk.sequence_id, chunk.kind, data, |sequence_id, kind, data| {
@@ -162,7 +170,7 @@ impl Intake {
         if chunk.delivery == Delivery::LOSSY {
             self.give_up_older(id, chunk.sequence_id);
         }
-        Ok(())
+        Ok(is_first)
     }
 
     /// Takes in the sum of several messages: if all but one have arrived, that one does now.
@@ -171,9 +179,9 @@ impl Intake {
         parity: &Parity<'_>,
         deliver: impl FnMut(Delivered),
     ) -> Result<(), Violation> {
-        let mut buffer = Vec::new();
+        let mut buffer = [0; Parity::MAX_LEN];
         match self.recent.missing(parity, &mut buffer) {
-            Some(chunk) => self.handle(&chunk, deliver),
+            Some(chunk) => self.handle(&chunk, deliver).map(|_| ()),
             None => Ok(()),
         }
     }
@@ -196,6 +204,11 @@ impl Intake {
         Some(target)
     }
 
+    /// Returns how many lossy messages were given up unfinished.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
     /// Returns the last credit granted.
     pub(crate) fn granted(&self) -> u64 {
         self.granted
@@ -215,13 +228,14 @@ impl Intake {
         }
     }
 
-    /// Takes in one fragment and returns the message if it is complete now.
+    /// Takes in one fragment and returns the message if it is complete now; says if it is the first of it.
     fn handle_fragment(
         &mut self,
         id: LaneId,
         chunk: &MessageChunk<'_>,
         size: usize,
         index: usize,
+        is_begun: &mut bool,
     ) -> Result<Option<Payload>, Violation> {
         let is_lossy = chunk.delivery.is_lossy;
         if !is_lossy && size > self.message_size {
@@ -230,25 +244,24 @@ impl Intake {
         let Some(lane) = self.lanes.get_mut(id) else {
             return Ok(None);
         };
-        let mut is_begun = false;
         let partial = lane.partials.entry(chunk.sequence_id).or_insert_with(|| {
-            is_begun = true;
+            *is_begun = true;
             Partial::new(chunk.kind, size, self.lossy_partials_made)
         });
-        if partial.buffer.len() != size || partial.kind != chunk.kind {
+        if partial.size != size || partial.kind != chunk.kind {
             return Err(Violation("fragments of one message disagree"));
         }
         if !partial.insert(index, chunk.data) {
             return Ok(None);
         }
-        let is_complete = partial.left == 0;
+        let is_complete = partial.beginning.len() == size;
         let complete = if is_complete {
             lane.partials.remove(&chunk.sequence_id)
         } else {
             None
         };
         if is_lossy {
-            if is_begun {
+            if *is_begun {
                 self.lossy_partials
                     .insert((self.lossy_partials_made, id, chunk.sequence_id));
                 self.lossy_partials_made += 1;
@@ -260,7 +273,7 @@ impl Intake {
             }
             self.bound_lossy_partials();
         } else {
-            if is_begun {
+            if *is_begun {
                 self.partial_bytes += size;
                 self.partial_cost += message_cost(size);
                 if self.partial_bytes > 2 * self.message_size.max(size) {
@@ -273,7 +286,7 @@ impl Intake {
             }
             self.charge(unit_cost(chunk.data.len()))?;
         }
-        Ok(complete.map(|partial| Payload::from(partial.buffer)))
+        Ok(complete.map(|partial| Payload::from(partial.beginning)))
     }
 
     fn bound_lossy_partials(&mut self) {
@@ -301,7 +314,8 @@ impl Intake {
             .get_mut(id)
             .and_then(|lane| lane.partials.remove(&sequence_id))
         {
-            self.lossy_partial_bytes -= partial.buffer.len();
+            self.lossy_partial_bytes -= partial.size;
+            self.given_up += 1;
         }
     }
 }
@@ -406,35 +420,47 @@ impl Order {
 
 impl Partial {
     fn new(kind: Kind, size: usize, made: u64) -> Self {
-        let count = fragment_count(size);
-        // Zeroed pages cost nothing until a fragment touches them.
         Self {
             kind,
-            buffer: vec![0; size],
-            arrived: vec![0; count.div_ceil(64)],
-            left: count,
+            size,
+            beginning: Vec::new(),
+            early: BTreeMap::new(),
             made,
         }
     }
 
     /// Puts a fragment in its place; false if it was there already.
     fn insert(&mut self, index: usize, data: &[u8]) -> bool {
-        let (word, bit) = (index / 64, 1 << (index % 64));
-        if self.arrived[word] & bit != 0 {
-            return false;
+        // All fragments are of one size but the last, which is behind all others.
+        let next = self.beginning.len().div_ceil(FRAGMENT_SIZE);
+        if index != next {
+            return index > next && self.early.insert(index, data.into()).is_none();
         }
-        self.arrived[word] |= bit;
-        self.left -= 1;
-        let start = index * FRAGMENT_SIZE;
-        self.buffer[start..start + data.len()].copy_from_slice(data);
+        self.append(data);
+        while let Some(early) = self.early.first_entry()
+            && *early.key() * FRAGMENT_SIZE == self.beginning.len()
+        {
+            let data = early.remove();
+            self.append(&data);
+        }
         true
+    }
+
+    /// Adds what follows; room is made for a few fragments, then for twice as much each time, and never for more than the message.
+    fn append(&mut self, data: &[u8]) {
+        let len = self.beginning.len() + data.len();
+        if self.beginning.capacity() < len {
+            let room = (2 * self.beginning.capacity()).max(4 * FRAGMENT_SIZE).min(self.size);
+            self.beginning.reserve_exact(room - self.beginning.len());
+        }
+        self.beginning.extend_from_slice(data);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::fragment_len;
+    use crate::wire::{fragment_count, fragment_len};
 
     fn chunk(delivery: Delivery, sequence_id: u64, part: Part, data: &[u8]) -> MessageChunk<'_> {
         MessageChunk {
@@ -526,6 +552,41 @@ mod tests {
     }
 
     #[test]
+    fn an_unfinished_message_costs_what_has_arrived_of_it() {
+        for (delivery, size) in [
+            (Delivery::LOSSY_UNORDERED, 59 * FRAGMENT_SIZE + 1),
+            (Delivery::RELIABLE_UNORDERED, 900 * FRAGMENT_SIZE + 1),
+        ] {
+            // The last fragment of each has one byte.
+            let mut intake = Intake::new(16 << 20);
+            let index = fragment_count(size) - 1;
+            for sequence_id in 0..30 {
+                let chunk = chunk(delivery, sequence_id, Part::Fragment { size, index }, b"x");
+                assert!(intake.handle(&chunk, |_| ()).unwrap(), "it counts as a message");
+            }
+            let partials = intake.lanes.iter().flat_map(|(_, lane)| lane.partials.values());
+            let (beginnings, early) = partials.fold((0, 0), |(beginnings, early), partial| {
+                let bytes: usize = partial.early.values().map(|data| data.len()).sum();
+                (beginnings + partial.beginning.capacity(), early + bytes)
+            });
+            let kept = if delivery.is_lossy { LOSSY_PARTIAL / size } else { 30 };
+            assert_eq!((beginnings, early), (0, kept));
+            assert_eq!(intake.given_up(), 30 - kept as u64);
+            // One that arrives from the beginning has room for twice what has come, and none too much in the end.
+            let first = |index| chunk(delivery, 50, Part::Fragment { size, index }, &[7; FRAGMENT_SIZE]);
+            let lane = LaneId::new(1, delivery);
+            for index in 0..50 {
+                assert_eq!(intake.handle(&first(index), |_| ()), Ok(index == 0));
+                let room = intake.lanes.get(lane).unwrap().partials[&50].beginning.capacity();
+                assert!(
+                    room <= FRAGMENT_SIZE * (2 * index).max(4),
+                    "{room} bytes for {index} fragments"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_stranger_cannot_make_us_hold_more_than_the_bounds() {
         // Reliable messages beyond the credit.
         let mut intake = Intake::new(1 << 20);
@@ -564,6 +625,7 @@ mod tests {
                 .unwrap();
         }
         assert!(intake.lossy_partial_bytes <= LOSSY_PARTIAL);
+        assert_eq!(intake.given_up(), 1000 - intake.lossy_partials.len() as u64);
         // A sequence id far ahead on a lane that must remember gaps.
         let far = chunk(Delivery::RELIABLE_UNORDERED, UNORDERED_SPAN, Part::Whole, b"");
         assert!(intake.handle(&far, |_| ()).is_err());

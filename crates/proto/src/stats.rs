@@ -33,6 +33,9 @@ pub struct ConnectionStats {
     pub messages_received: u64,
     /// Lossy messages dropped by us because a queue was full, sending or receiving.
     pub lossy_dropped: u64,
+    /// Lossy messages given up unfinished: some of their fragments came, and before the others did, a newer message was whole or
+    /// too many were unfinished.
+    pub lossy_unfinished: u64,
     /// Lossy messages dropped because the remote side sent more than it may, see [`IncomingRate`](crate::IncomingRate).
     pub over_rate: u64,
     /// Packets with our connection id that did not authenticate or had arrived before.
@@ -54,6 +57,10 @@ pub struct EndpointStats {
     pub refused: u64,
     /// Handshakes not answered because their host has begun too many, see [`HandshakeRate`](crate::HandshakeRate).
     pub handshakes_limited: u64,
+    /// Handshakes given up unfinished because newer ones needed their place.
+    pub handshakes_displaced: u64,
+    /// Datagrams of handshakes not sent because too many waited already.
+    pub handshakes_dropped: u64,
     /// Handshakes refused and connections closed because of a ban.
     pub banned: u64,
     /// Connections closed because the remote side broke the rules.

@@ -116,11 +116,12 @@ impl Listener {
     ///
     /// Returns:
     ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "handshakes_limited" (not answered because their
-    ///     address asked too often), "banned" (refused or closed), "violations", "too_fast" (peers closed), "datagrams_received",
-    ///     "datagrams_sent", "receive_errors", "send_errors", "streams" (of TCP, open now), "streams_accepted", "streams_refused"
-    ///     (closed because too many said nothing), "streams_idle" (closed because nobody used them for five seconds),
-    ///     "stream_errors" (closed because what came was no netplay), "stream_dropped" (datagrams for which a stream had no
-    ///     room) "accept_errors" (the operating system had no room for one more), and "strangers_dropped"
+    ///     address asked too often), "handshakes_displaced" (given up unfinished for newer ones), "handshakes_dropped" (their
+    ///     datagrams, not sent because too many waited), "banned" (refused or closed), "violations", "too_fast" (peers
+    ///     closed), "datagrams_received", "datagrams_sent", "receive_errors", "send_errors", "streams" (of TCP, open now),
+    ///     "streams_accepted", "streams_refused" (closed because too many said nothing), "streams_idle" (closed because
+    ///     nobody used them for five seconds), "stream_errors" (closed because what came was no netplay), "stream_dropped"
+    ///     (datagrams for which a stream had no room), "accept_errors" (the operating system had no room for one more), and "strangers_dropped"
     ///     (datagrams to a `udp://` listener that was full). Some are always 0 where what is spoken is not netplay.
     ///
     /// Raises:
@@ -141,6 +142,8 @@ impl Listener {
         stats.set_item("cookies_sent", numbers.endpoint.cookies_sent)?;
         stats.set_item("refused", numbers.endpoint.refused)?;
         stats.set_item("handshakes_limited", numbers.endpoint.handshakes_limited)?;
+        stats.set_item("handshakes_displaced", numbers.endpoint.handshakes_displaced)?;
+        stats.set_item("handshakes_dropped", numbers.endpoint.handshakes_dropped)?;
         stats.set_item("banned", numbers.endpoint.banned)?;
         stats.set_item("violations", numbers.endpoint.violations)?;
         stats.set_item("too_fast", numbers.endpoint.too_fast)?;

@@ -248,8 +248,8 @@ impl Peer {
     ///     A dict: "rtt", "jitter" (seconds), "loss" (0.0 to 1.0), "queued" (bytes), "packets_sent", "packets_received",
     ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "copied" (small messages sent once more against loss),
     ///     "recovered" (messages that lost every copy, made from the sum of several), "messages_received", "lossy_dropped",
-    ///     "over_rate" (lossy messages dropped because it sent more than it may), "bad_packets", "bad_messages" (could not be
-    ///     read), "keys_renewed", "transport" ("udp", "tcp", "ws", "wss", "p2p" or "local"; "raw tcp", "raw udp" or "enet" of a
+    ///     "lossy_unfinished" (lossy messages of which some fragments came, given up), "over_rate" (lossy messages dropped
+    ///     because it sent more than it may), "bad_packets", "bad_messages" (could not be read), "keys_renewed", "transport" ("udp", "tcp", "ws", "wss", "p2p" or "local"; "raw tcp", "raw udp" or "enet" of a
     ///     peer that does not speak netplay; "host" of a member of a room to which the host passes on what is sent, and then the
     ///     other numbers are those of the way to the host; "" before it is connected), "address", "route" ("direct" from machine to
     ///     machine or "relayed", of a `play+p2p://` peer; None of others and while that is not known), and "encrypted": False if anybody on the way can
@@ -286,6 +286,7 @@ impl Peer {
         stats.set_item("recovered", connection.recovered)?;
         stats.set_item("messages_received", connection.messages_received)?;
         stats.set_item("lossy_dropped", connection.lossy_dropped)?;
+        stats.set_item("lossy_unfinished", connection.lossy_unfinished)?;
         stats.set_item("over_rate", connection.over_rate)?;
         stats.set_item("bad_packets", connection.bad_packets)?;
         stats.set_item("bad_messages", self.bad_messages.load(Relaxed))?;

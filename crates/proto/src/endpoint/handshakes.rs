@@ -119,7 +119,7 @@ impl Endpoint {
             }
         } else {
             old.connection.lose(Reason::Restarted, &mut self.inbox);
-            connection.owe(&old.connection);
+            connection.owe(&mut old.connection);
             connection.set_restarts(old.connection.stats().restarts + 1);
             self.push_connected(slot, remote, connection.path(), Origin::Restarted);
         }
@@ -223,6 +223,7 @@ impl Endpoint {
         if let Some(oldest) = self.door.begin(id, hello.path.remote)
             && let Some(oldest) = self.index(oldest)
         {
+            self.stats.handshakes_displaced += 1;
             self.remove(oldest);
         }
         self.answers.insert(key, index);

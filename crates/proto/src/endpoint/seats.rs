@@ -301,6 +301,27 @@ impl Endpoint {
         slot.is_some_and(|slot| matches!(&slot.stage, Stage::Open(connection) if connection.has_full_inbox()))
     }
 
+    /// Takes note that a connection has ended by itself. Where it was this side that closed it, it cannot be come back to.
+    pub(super) fn handle_ended(&mut self, index: usize) {
+        let Some(Slot {
+            id,
+            seat,
+            stage: Stage::Open(connection),
+            ..
+        }) = &self.slots[index]
+        else {
+            return;
+        };
+        let id = *id;
+        if self.established.contains(&id)
+            && let Some(seat) = seat.filter(|seat| self.tickets.contains_key(seat))
+            && let Some((reason, detail)) = connection.goodbye()
+        {
+            self.closed_seats.push(seat, reason, detail);
+        }
+        self.forget_established(id);
+    }
+
     /// Returns the words for one who comes back to a seat that this side has closed.
     pub(super) fn closing_words(&self, claim: SeatClaim) -> Option<(Reason, String)> {
         self.closed_seats.get(&claim.seat()?).cloned()

@@ -2,9 +2,9 @@
 //! into its packets what it likes.
 
 use netplay_netsim::Conditions;
-use netplay_proto::wire::{Chunk, Datagram, FRAGMENT_SIZE, Introduction, MessageChunk, Part};
+use netplay_proto::wire::{Chunk, Datagram, FRAGMENT_SIZE, Introduction, MessageChunk, Part, SeatClaim};
 use netplay_proto::wire::{fragment_count, fragment_len};
-use netplay_proto::{Accept, Connect, Delivery, Event, Kind, Limits, Reason, SendError};
+use netplay_proto::{Accept, Connect, Delivery, Event, IncomingRate, Kind, Limits, Reason, SendError};
 
 use crate::rogue::{NO_PASSWORD, Rogue, Victim, ask, finish, handshake, introduction, whole};
 use crate::world::{World, path_to, terms};
@@ -190,6 +190,83 @@ fn peers_that_come_and_go_do_not_fill_the_inbox_of_a_game_that_sleeps() {
 }
 
 #[test]
+fn a_client_that_begins_anew_again_and_again_does_not_fill_the_inbox_of_a_game_that_sleeps() {
+    let mut victim = Victim::server(terms());
+    let (_, _, seat) = Rogue::come_back(&mut victim, path_to(10), 0, SeatClaim::None).unwrap();
+    victim.takes_events = false;
+    let mut lives = 0;
+    let mut live = |victim: &mut Victim, times: u64| {
+        for _ in 0..times {
+            lives += 1;
+            Rogue::come_back(victim, path_to(10), lives, SeatClaim::Fresh(seat)).unwrap();
+            victim.now += MS;
+        }
+    };
+    live(&mut victim, 500);
+    let waiting = victim.endpoint.events_waiting();
+    assert!(waiting <= 32, "{waiting} events wait");
+    // Once the game has looked, it may begin anew.
+    victim.takes_events = true;
+    victim.hear(path_to(10), []);
+    victim.events.clear();
+    live(&mut victim, 1);
+    let is_new_life = |event: &Event| matches!(event, Event::Resumed { is_restarted: true, .. });
+    assert!(
+        victim.events.iter().any(|(_, event)| is_new_life(event)),
+        "{:?}",
+        victim.events
+    );
+}
+
+#[test]
+fn who_was_closed_for_what_it_did_does_not_get_its_seat_back() {
+    let limits = Limits {
+        send_queue: 1 << 20,
+        incoming: IncomingRate {
+            messages: Some(10),
+            bytes: None,
+        },
+        ..Limits::default()
+    };
+    for expected in [Reason::BadData, Reason::TooFast, Reason::TooSlow] {
+        let mut victim = Victim::with_limits(limits.clone());
+        let (mut rogue, _, seat) = Rogue::come_back(&mut victim, path_to(10), 0, SeatClaim::None).unwrap();
+        let id = victim.endpoint.established().next().unwrap();
+        match expected {
+            Reason::TooFast => {
+                for _ in 0..10 {
+                    rogue.say(&mut victim, &vec![whole(Delivery::LOSSY_UNORDERED, 0, b""); 200]);
+                }
+            }
+            Reason::TooSlow => while victim.send(id, 1, 60_000).is_ok() {},
+            _ => {
+                rogue.say(&mut victim, &[whole(Delivery::RELIABLE_UNORDERED, 1 << 20, b"")]);
+            }
+        }
+        victim.wait(MS);
+        let (reason, detail) = victim.disconnected().unwrap();
+        assert_eq!(reason, expected, "{detail}");
+        victim.events.clear();
+        // At once, and when nothing of the connection remains.
+        for (token, claim) in [SeatClaim::Fresh(seat), SeatClaim::Kept(seat), SeatClaim::Fresh(seat)]
+            .into_iter()
+            .enumerate()
+        {
+            let token = 1 + token as u64;
+            let (again, said, _) = Rogue::come_back(&mut victim, path_to(10), token, claim).unwrap();
+            assert_eq!(again.reasons(&said), [expected.number()], "{claim:?}");
+            assert!(victim.events.is_empty(), "{:?}", victim.events);
+            victim.wait(5 * SECOND);
+        }
+        assert!(Rogue::come_back(&mut victim, path_to(10), 9, SeatClaim::None).is_some());
+        assert!(
+            matches!(victim.events[..], [(_, Event::Connected { .. })]),
+            "as somebody else"
+        );
+    }
+}
+
+#[test]
 fn one_stranger_with_one_address_does_not_keep_others_out() {
     let mut victim = Victim::server(terms());
     for token in 0..1200 {
@@ -197,6 +274,7 @@ fn one_stranger_with_one_address_does_not_keep_others_out() {
     }
     let (_, reply) = ask(&mut victim, path_to(11), 5000);
     assert!(!reply.is_empty(), "an honest client is not answered");
+    assert_eq!(victim.endpoint.stats().handshakes_displaced, 1201 - 1024);
 }
 
 /// It says that it has moved, to addresses that are others', and asks for an answer there in each packet.

@@ -114,6 +114,16 @@ fn hellos_with_a_forged_sender_do_not_count_against_the_one_they_name() {
 }
 
 #[test]
+fn answers_that_find_no_room_are_counted() {
+    let mut victim = open_house();
+    let hello = hello(5);
+    let said = victim.hear(from("198.51.100.7", 4000), vec![&hello[..]; 5000]);
+    assert_eq!(said.len(), 4096);
+    assert_eq!(victim.endpoint.stats().handshakes_dropped, 5000 - 4096);
+    assert_eq!(knock(&mut victim, "198.51.100.7", 1, true), 1);
+}
+
+#[test]
 fn one_host_can_guess_a_password_about_once_a_second() {
     let mut victim = Victim::server(Accept {
         psk: [200; 32],

@@ -1,9 +1,11 @@
 //! Players who send more than the game allows.
 
 use netplay_netsim::{Conditions, Loss};
-use netplay_proto::{Delivery, Event, IncomingRate, Limits, Reason};
+use netplay_proto::wire::{Chunk, FRAGMENT_SIZE, MessageChunk, Part, SeatClaim};
+use netplay_proto::{Delivery, Event, IncomingRate, Kind, Limits, Reason};
 
-use crate::world::{End, World, terms};
+use crate::rogue::{Rogue, Victim, whole};
+use crate::world::{End, World, path_to, terms};
 use crate::{MS, SECOND, TICK};
 
 /// Connects a client to a server that allows so many messages and bytes a second.
@@ -137,6 +139,80 @@ fn one_who_sends_far_too_much_for_long_is_closed_and_told_why() {
         assert_eq!(world.endpoint(other.side).stats().too_fast, 1);
         assert_eq!(world.endpoint(other.side).stats().violations, 0);
     }
+}
+
+#[test]
+fn messages_of_which_only_the_last_fragment_comes_count_and_each_that_is_given_up_too() {
+    let mut victim = Victim::with_limits(Limits::default());
+    let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
+    let id = victim.events[0].0;
+    let size = 59 * FRAGMENT_SIZE + 1;
+    let fragments = |sequence_ids: std::ops::Range<u64>| -> Vec<_> {
+        let fragment = |sequence_id| MessageChunk {
+            channel: 1,
+            delivery: Delivery::LOSSY_UNORDERED,
+            kind: Kind::BYTES,
+            sequence_id,
+            part: Part::Fragment { size, index: 59 },
+            data: &[1],
+        };
+        sequence_ids
+            .map(|sequence_id| Chunk::Message(fragment(sequence_id)))
+            .collect()
+    };
+    rogue.say(&mut victim, &fragments(0..100));
+    let kept = (512 << 10) / size as u64;
+    assert_eq!(
+        victim.endpoint.connection_stats(id).unwrap().lossy_unfinished,
+        100 - kept
+    );
+    assert_eq!(victim.disconnected(), None);
+    // The same, where 10 messages a second are allowed: so much is sent at once only after an outage.
+    let incoming = IncomingRate {
+        messages: Some(10),
+        bytes: None,
+    };
+    let mut victim = Victim::with_limits(Limits {
+        incoming,
+        ..Limits::default()
+    });
+    let mut rogue = Rogue::enter(&mut victim, 10, 1 << 20);
+    for _ in 0..10 {
+        rogue.say(&mut victim, &fragments(0..100));
+    }
+    assert_eq!(victim.disconnected().map(|(reason, _)| reason), Some(Reason::TooFast));
+}
+
+#[test]
+fn one_who_begins_anew_again_and_again_has_one_rate() {
+    let incoming = IncomingRate {
+        messages: Some(100),
+        bytes: None,
+    };
+    let mut victim = Victim::with_limits(Limits {
+        incoming,
+        ..Limits::default()
+    });
+    let mut seat = SeatClaim::None;
+    for life in 0..60 {
+        let Some((mut rogue, _, offered)) = Rogue::come_back(&mut victim, path_to(10), life, seat) else {
+            panic!("not answered in life {life}")
+        };
+        if seat == SeatClaim::None {
+            seat = SeatClaim::Fresh(offered);
+        }
+        rogue.say(&mut victim, &vec![whole(Delivery::LOSSY_UNORDERED, 0, b"x"); 100]);
+        rogue.say(&mut victim, &vec![whole(Delivery::LOSSY_UNORDERED, 0, b"x"); 100]);
+        victim.now += 125 * MS;
+    }
+    let events = || victim.events.iter().map(|(_, event)| event);
+    let delivered = events().filter(|event| matches!(event, Event::Message { .. })).count();
+    assert!(delivered <= 200 + 750, "{delivered} messages in 7.5 s");
+    assert_eq!(victim.disconnected().map(|(reason, _)| reason), Some(Reason::TooFast));
+    let connected = events()
+        .filter(|event| matches!(event, Event::Connected { .. }))
+        .count();
+    assert_eq!(connected, 1, "it got in again after it was closed");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use netplay_proto::wire::{Chunk, Datagram, Introduction, MessageChunk, PacketHeader, Part, SeatClaim};
+use netplay_proto::wire::{Chunk, Datagram, Introduction, MessageChunk, PacketHeader, Part, Seat, SeatClaim};
 use netplay_proto::{
     Accept, ConnectionId, Delivery, Endpoint, EndpointConfig, Event, Identity, Key, Kind, Limits, Message, Output,
     Path, Reason, SendError, Timestamp,
@@ -116,16 +116,37 @@ impl Rogue {
     /// Knocks at a server by a path, with this token.
     pub(crate) fn enter_by(victim: &mut Victim, path: Path, token: u64, message_size: u64) -> Self {
         let (token, reply) = ask(victim, path, token);
-        let introduction = introduction(message_size);
-        let (finish, session, receiver_id) = finish(&token, token, &reply, &NO_PASSWORD, &introduction);
-        victim.hear(path, [&finish[..]]);
-        Self {
+        Self::finish(victim, path, token, &reply, &introduction(message_size)).0
+    }
+
+    /// Knocks at a server, saying that it has this seat, with a token that was not used before. Returns the server's answer and
+    /// the seat that it offered, too; None if it does not answer now.
+    pub(crate) fn come_back(
+        victim: &mut Victim,
+        path: Path,
+        token: u64,
+        claim: SeatClaim,
+    ) -> Option<(Self, Vec<Vec<u8>>, Seat)> {
+        let (token, reply) = ask(victim, path, token);
+        if reply.is_empty() {
+            return None;
+        }
+        let offered = read_reply(token, token, &reply, &NO_PASSWORD).1.seat.seat()?;
+        let (rogue, said) = Self::finish(victim, path, token, &reply, &introduction_claiming(1 << 20, claim));
+        Some((rogue, said, offered))
+    }
+
+    fn finish(victim: &mut Victim, path: Path, token: u64, reply: &[u8], introduction: &[u8]) -> (Self, Vec<Vec<u8>>) {
+        let (finish, session, receiver_id) = finish(&token, token, reply, &NO_PASSWORD, introduction);
+        let said = victim.hear(path, [&finish[..]]);
+        let rogue = Self {
             path,
             receiver_id,
             session,
             next_number: 0,
             is_odd_phase: false,
-        }
+        };
+        (rogue, said)
     }
 
     pub(crate) fn packet(&mut self, payload: &[u8]) -> Vec<u8> {
@@ -172,13 +193,17 @@ impl Rogue {
 }
 
 pub(crate) fn introduction(message_size: u64) -> Vec<u8> {
+    introduction_claiming(message_size, SeatClaim::None)
+}
+
+fn introduction_claiming(message_size: u64, seat: SeatClaim) -> Vec<u8> {
     let mut bytes = Vec::new();
     Introduction {
         connection_id: 77,
         name: "Mallory".into(),
         version: "1".into(),
         message_size,
-        seat: SeatClaim::None,
+        seat,
     }
     .emit(&mut bytes);
     bytes
@@ -222,14 +247,9 @@ pub(crate) fn finish(
     psk: &Key,
     introduction: &[u8],
 ) -> (Vec<u8>, StatelessTransportState, u32) {
-    let mut noise = handshake(true, *token, psk, seed);
+    let (mut noise, theirs) = read_reply(*token, seed, reply, psk);
+    let server_id = theirs.connection_id;
     let mut buffer = [0; 1200];
-    noise.write_message(&[], &mut buffer).unwrap();
-    let Ok(Datagram::Reply { noise: second, .. }) = Datagram::parse(reply) else {
-        panic!("no reply")
-    };
-    let len = noise.read_message(second, &mut buffer).unwrap();
-    let server_id = Introduction::parse(&buffer[..len]).unwrap().connection_id;
     let len = noise.write_message(introduction, &mut buffer).unwrap();
     let mut bytes = Vec::new();
     Datagram::Finish {
@@ -238,6 +258,18 @@ pub(crate) fn finish(
     }
     .emit(&mut bytes);
     (bytes, noise.into_stateless_transport_mode().unwrap(), server_id)
+}
+
+/// Reads the server's half of the handshake.
+fn read_reply(token: u64, seed: u64, reply: &[u8], psk: &Key) -> (HandshakeState, Introduction) {
+    let mut noise = handshake(true, token, psk, seed);
+    let mut buffer = [0; 1200];
+    noise.write_message(&[], &mut buffer).unwrap();
+    let Ok(Datagram::Reply { noise: second, .. }) = Datagram::parse(reply) else {
+        panic!("no reply")
+    };
+    let len = noise.read_message(second, &mut buffer).unwrap();
+    (noise, Introduction::parse(&buffer[..len]).unwrap())
 }
 
 pub(crate) fn handshake(is_client: bool, token: u64, psk: &Key, seed: u64) -> HandshakeState {
