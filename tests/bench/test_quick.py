@@ -29,7 +29,7 @@ def test_a_quick_run_measures_everything_and_writes_a_page(tmp_path: Path) -> No
     assert table in text
     assert reached in text
     assert "| 500 clients, at 60 frames: CPU by pyenet's" in reached
-    assert len(measured) == 4 + 8 + 20
+    assert len(measured) == 6 + 8 + 20
     for name, netplay, pyenet, *_ in measured:
         assert re.match(r"[0-9]", netplay), f"{name}: {netplay}"
         assert find_spec("enet") is None or "pygame" in name or re.match(r"[0-9]", pyenet), f"{name}: {pyenet}"
