@@ -115,14 +115,15 @@ impl Listener {
     /// Returns every number known about this listener; empty once it is closed.
     ///
     /// Returns:
-    ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "handshakes_limited" (not answered because their
-    ///     address asked too often), "handshakes_displaced" (given up unfinished for newer ones), "handshakes_dropped" (their
-    ///     datagrams, not sent because too many waited), "banned" (refused or closed), "violations", "too_fast" (peers
-    ///     closed), "datagrams_received", "datagrams_sent", "receive_errors", "send_errors", "streams" (of TCP, open now),
-    ///     "streams_accepted", "streams_refused" (closed because too many said nothing), "streams_idle" (closed because
-    ///     nobody used them for five seconds), "stream_errors" (closed because what came was no netplay), "stream_dropped"
-    ///     (datagrams for which a stream had no room), "accept_errors" (the operating system had no room for one more), and "strangers_dropped"
-    ///     (datagrams to a `udp://` listener that was full). Some are always 0 where what is spoken is not netplay.
+    ///     A dict: "peers", "bad_datagrams", "cookies_sent", "refused", "handshakes_limited" (not answered because their address
+    ///     asked too often), "handshakes_displaced" (given up unfinished for newer ones), "handshakes_dropped" (their datagrams,
+    ///     not sent because too many waited), "banned" (refused or closed), "violations", "too_fast" (peers closed),
+    ///     "datagrams_received", "datagrams_sent", "receive_errors", "send_errors", "streams" (of TCP, open now),
+    ///     "streams_accepted", "streams_refused" (closed because too many said nothing), "streams_idle" (closed because nobody
+    ///     used them for five seconds), "stream_errors" (closed because what came was no netplay), "stream_dropped" (datagrams
+    ///     for which a stream had no room), "accept_errors" (the operating system had no room for one more), and
+    ///     "strangers_dropped" (datagrams to a `udp://` listener that was full). Some are always 0 where what is spoken is not
+    ///     netplay.
     ///
     /// Raises:
     ///     Nothing.

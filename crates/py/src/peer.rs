@@ -249,10 +249,11 @@ impl Peer {
     ///     "packets_lost", "bytes_sent", "bytes_received", "resent", "copied" (small messages sent once more against loss),
     ///     "recovered" (messages that lost every copy, made from the sum of several), "messages_received", "lossy_dropped",
     ///     "lossy_unfinished" (lossy messages of which some fragments came, given up), "over_rate" (lossy messages dropped
-    ///     because it sent more than it may), "bad_packets", "bad_messages" (could not be read), "keys_renewed", "transport" ("udp", "tcp", "ws", "wss", "p2p" or "local"; "raw tcp", "raw udp" or "enet" of a
-    ///     peer that does not speak netplay; "host" of a member of a room to which the host passes on what is sent, and then the
-    ///     other numbers are those of the way to the host; "" before it is connected), "address", "route" ("direct" from machine to
-    ///     machine or "relayed", of a `play+p2p://` peer; None of others and while that is not known), and "encrypted": False if anybody on the way can
+    ///     because it sent more than it may), "bad_packets", "bad_messages" (could not be read), "keys_renewed", "transport"
+    ///     ("udp", "tcp", "ws", "wss", "p2p" or "local"; "raw tcp", "raw udp" or "enet" of a peer that does not speak netplay;
+    ///     "host" of a member of a room to which the host passes on what is sent, and then the other numbers are those of the
+    ///     way to the host; "" before it is connected), "address", "route" ("direct" from machine to machine or "relayed", of a
+    ///     `play+p2p://` peer; None of others and while that is not known), and "encrypted": False if anybody on the way can
     ///     read and change what is said. Of a peer that is gone, the last ones known.
     ///
     /// Raises:
